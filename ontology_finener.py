@@ -1,0 +1,471 @@
+"""The type system: a directed acyclic graph of types, in the form every other part reads it.
+
+Letters in shape comments: C or K types, E (child, parent) edges.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+ONTOLOGY_NAME = "ontology.json"
+
+
+class OntologyError(ValueError):
+    """A type system, or a reference to one of its types, is not valid."""
+
+
+@dataclass(frozen=True)
+class EntityType:
+    """One type.
+
+    Args:
+        id: the name used in records and scores, unique in its ontology.
+        label: a few words for people and for the encoder ("head of government").
+        parents: ids of the direct parents; empty for a root.
+        assignable: False for a parent that was created only to fill a gap in the hierarchy: no mention is
+            ever given it as its own type, so training puts no mass on it.
+        description: a sentence for people, or empty.
+    """
+
+    id: str
+    label: str = ""
+    parents: tuple[str, ...] = ()
+    assignable: bool = True
+    description: str = ""
+
+    def to_dict(self) -> dict:
+        """The JSON form; what has its default value is left out."""
+        entry: dict = {"id": self.id, "label": self.label, "parents": list(self.parents)}
+        if not self.assignable:
+            entry["assignable"] = False
+        if self.description:
+            entry["description"] = self.description
+        return entry
+
+
+class Ontology:
+    """An immutable DAG of types. A type may have several parents.
+
+    Args:
+        name: short name that records refer to ("yago", "aida", "mine").
+        types: the types, in the order that gives them their indices 0 … C-1.
+        source: where the facts come from, for people.
+
+    Raises:
+        OntologyError: on an empty list, a doubled id, a parent that is not in the list, or a cycle.
+
+    Example:
+        >>> from ontology_finener import EntityType, Ontology
+        >>> onto = Ontology("mine", [EntityType("org"), EntityType("org.team", parents=("org",))])
+        >>> onto.closure(["org.team"])
+        ['org', 'org.team']
+    """
+
+    def __init__(self, name: str, types: Iterable[EntityType], source: str = ""):
+        self.name = name
+        self.source = source
+        self.types: tuple[EntityType, ...] = tuple(types)
+        if not self.types:
+            raise OntologyError(f"ontology {name!r} has no types")
+        self.ids: tuple[str, ...] = tuple(t.id for t in self.types)
+        self._index = {type_id: i for i, type_id in enumerate(self.ids)}
+        if len(self._index) < len(self.ids):
+            doubled = sorted({i for i in self.ids if self.ids.count(i) > 1})[:5]
+            raise OntologyError(f"ontology {name!r} lists these types more than once: {doubled}")
+        self.parents: tuple[tuple[int, ...], ...] = tuple(self._parent_indices(t) for t in self.types)
+        self.depths: tuple[int, ...] = self._longest_paths()
+
+    def _parent_indices(self, entity_type: EntityType) -> tuple[int, ...]:
+        for parent in entity_type.parents:
+            if parent not in self._index:
+                raise OntologyError(
+                    f"type {entity_type.id!r} of ontology {self.name!r} has the parent {parent!r}, which is not in the "
+                    f'list: add it, e.g. {{"id": "{parent}", "label": "{parent}", "parents": []}}'
+                )
+        return tuple(dict.fromkeys(self._index[p] for p in entity_type.parents))
+
+    def _longest_paths(self) -> tuple[int, ...]:
+        """Depth of each type: edges on the longest path from a root, so that a parent is always less deep."""
+        children: list[list[int]] = [[] for _ in self.ids]
+        waiting = [len(parents) for parents in self.parents]
+        for child, parents in enumerate(self.parents):
+            for parent in parents:
+                children[parent].append(child)
+        depths = [0] * len(self.ids)
+        ready = [i for i, n in enumerate(waiting) if n == 0]
+        for node in ready:  # grows while we walk it
+            for child in children[node]:
+                depths[child] = max(depths[child], depths[node] + 1)
+                waiting[child] -= 1
+                if waiting[child] == 0:
+                    ready.append(child)
+        if len(ready) < len(self.ids):
+            stuck = [self.ids[i] for i, n in enumerate(waiting) if n > 0][:5]
+            raise OntologyError(
+                f"ontology {self.name!r} has a cycle among (or above) {stuck}: a type can't be its own ancestor"
+            )
+        return tuple(depths)
+
+    # ---------------------------------------------------------------- look-ups
+
+    def __len__(self) -> int:
+        return len(self.types)
+
+    def __contains__(self, type_id: object) -> bool:
+        return type_id in self._index
+
+    def __deepcopy__(self, memo: dict) -> Ontology:
+        """Itself: it is immutable, and configs are deep-copied often."""
+        return self
+
+    def __repr__(self) -> str:
+        return f"Ontology({self.name!r}, {len(self)} types, {max(self.depths) + 1} levels)"
+
+    def index(self, type_id: str) -> int:
+        """Index of a type, 0 … C-1. Raises OntologyError, with similar names, when there is none such."""
+        try:
+            return self._index[type_id]
+        except KeyError:
+            import difflib
+
+            close = difflib.get_close_matches(str(type_id), self.ids, 3, 0.5)
+            hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+            raise OntologyError(
+                f"{type_id!r} is not a type of ontology {self.name!r} ({len(self)} types){hint}"
+            ) from None
+
+    @cached_property
+    def children(self) -> tuple[tuple[int, ...], ...]:
+        """Direct children of each type, as indices."""
+        children: list[list[int]] = [[] for _ in self.ids]
+        for child, parents in enumerate(self.parents):
+            for parent in parents:
+                children[parent].append(child)
+        return tuple(map(tuple, children))
+
+    @cached_property
+    def ancestors(self) -> tuple[frozenset[int], ...]:
+        """All ancestors of each type, without the type itself, as indices."""
+        found: list[frozenset[int]] = [frozenset()] * len(self)
+        for node in sorted(range(len(self)), key=self.depths.__getitem__):
+            found[node] = frozenset().union(*(found[p] | {p} for p in self.parents[node]))
+        return tuple(found)
+
+    @cached_property
+    def roots(self) -> tuple[int, ...]:
+        """Types without parents, as indices."""
+        return tuple(i for i, parents in enumerate(self.parents) if not parents)
+
+    @cached_property
+    def assignable(self) -> tuple[bool, ...]:
+        """For each type, whether a mention may have it as its own type."""
+        return tuple(t.assignable for t in self.types)
+
+    @cached_property
+    def edges(self) -> list[tuple[int, int]]:
+        """The E (child, parent) pairs, parents' levels first: walking them in order settles a parent before its children."""
+        pairs = [(c, p) for c, parents in enumerate(self.parents) for p in parents]
+        return sorted(pairs, key=lambda pair: (self.depths[pair[0]], pair))
+
+    @cached_property
+    def closure_pairs(self) -> list[tuple[int, int]]:
+        """Every (type, itself or ancestor) pair, sorted."""
+        return [(i, a) for i in range(len(self)) for a in sorted(self.ancestors[i] | {i})]
+
+    def closure_indices(self, indices: Iterable[int]) -> list[int]:
+        """The given types and all their ancestors, as sorted indices."""
+        closed: set[int] = set()
+        for i in indices:
+            closed.add(i)
+            closed |= self.ancestors[i]
+        return sorted(closed)
+
+    def closure(self, type_ids: Iterable[str]) -> list[str]:
+        """The given types and all their ancestors, in index order. Raises OntologyError on an unknown type."""
+        return [self.ids[i] for i in self.closure_indices(map(self.index, type_ids))]
+
+    def most_specific_indices(self, indices: Iterable[int]) -> list[int]:
+        """Of the given types, those that are no ancestor of another given one, as sorted indices."""
+        given = set(indices)
+        above = set().union(*(self.ancestors[i] for i in given)) if given else set()
+        return sorted(given - above)
+
+    def most_specific(self, type_ids: Iterable[str]) -> list[str]:
+        """Of the given types, those that are no ancestor of another given one, in index order."""
+        return [self.ids[i] for i in self.most_specific_indices(map(self.index, type_ids))]
+
+    def steps_up(self, index: int) -> dict[int, int]:
+        """The type itself and its ancestors, each with the number of edges of the shortest way up to it."""
+        steps, frontier, distance = {index: 0}, [index], 0
+        while frontier:
+            distance += 1
+            frontier = [p for p in {p for j in frontier for p in self.parents[j]} if p not in steps]
+            steps.update(dict.fromkeys(frontier, distance))
+        return steps
+
+    def name_path(self, type_id: str) -> str:
+        """The type's label and its parents' labels, the text from which a type's start vector is embedded."""
+        i = self.index(type_id)
+        labels = [self.types[j].label or self.ids[j] for j in (i, *self.parents[i])]
+        return ", ".join(dict.fromkeys(labels))
+
+    # ---------------------------------------------------------------- hierarchy-aware targets
+
+    def soft_label_weights(self, decay: float = 0.5) -> Tensor:
+        """W of the soft loss: ``W[i, j]`` is the credit for predicting ``j`` when gold is ``i``.
+
+        One on the diagonal, ``decay ** n`` for an ancestor ``n`` edges up (the shortest way), zero elsewhere. A column of a
+        type that is not assignable is zero: see :class:`EntityType`. A row whose whole credit falls on such columns keeps its
+        diagonal, so that every row can be normalised.
+
+        Source: the slides of Hagiwara et al. 2019 give the shape (largest on the diagonal, less for the parent, less again
+        for the grandparent, zero elsewhere) and leave the numbers open; ``decay = 0.5`` is the default of the TAC scorer.
+
+        Args:
+            decay: in [0, 1]; 0 gives the identity, that is plain cross entropy.
+
+        Returns:
+            float tensor (K, K).
+        """
+        if not 0.0 <= decay <= 1.0:
+            raise OntologyError(f"decay must lie in [0, 1], got {decay}")
+        weights = torch.zeros(len(self), len(self))
+        for i in range(len(self)):
+            for j, steps in self.steps_up(i).items():
+                weights[i, j] = decay**steps if self.types[j].assignable else 0.0
+        empty = weights.sum(1) == 0
+        weights[empty, empty] = 1.0
+        return weights
+
+    # ---------------------------------------------------------------- coherent scores
+
+    @cached_property
+    def _edges_by_level(self) -> list[Tensor]:
+        """The edges as (2, n) index tensors of children and parents, one for each depth of the child, from the roots down."""
+        levels: dict[int, list[tuple[int, int]]] = {}
+        for child, parent in self.edges:
+            levels.setdefault(self.depths[child], []).append((child, parent))
+        with torch.device("cpu"):
+            return [torch.tensor(pairs).T for _, pairs in sorted(levels.items())]
+
+    def cap_by_parents(self, scores: Tensor) -> Tensor:
+        """No type scores above any of its parents; a parent is never lifted to its children.
+
+        Args:
+            scores: (M, C), sigmoid scores in [0, 1].
+
+        Returns:
+            (M, C), capped level by level along the edges.
+        """
+        scores = scores.clone()
+        for edges in self._edges_by_level:
+            children, parents = edges.to(scores.device)
+            scores.scatter_reduce_(1, children.expand(len(scores), -1), scores[:, parents], "amin")
+        return scores
+
+    def sum_over_subtrees(self, probabilities: Tensor) -> Tensor:
+        """The probability that a mention is of a type or of any type below it.
+
+        Args:
+            probabilities: (M, K), a softmax over the types.
+
+        Returns:
+            (M, K) in [0, 1]; with several parents a type counts once for each of its ancestors.
+        """
+        with torch.device("cpu"):
+            types, above = torch.tensor(self.closure_pairs).T.to(probabilities.device)
+        sums = torch.zeros_like(probabilities).index_add_(1, above, probabilities[:, types])
+        return sums.clamp(max=1.0)
+
+    def select_several(self, scores: Tensor, threshold: float) -> list[dict[str, float]]:
+        """Each mention's types that score at least ``threshold``; where none does, the best type's path.
+
+        Args:
+            scores: (M, C), coherent: see :meth:`cap_by_parents`. Ties for the best go to the deepest type.
+
+        Returns:
+            For each mention type ids with their scores, closed under ancestors.
+        """
+        chosen = []
+        for row in scores.cpu():
+            indices = (row >= threshold).nonzero()[:, 0].tolist()
+            if not indices:
+                best = max((row == row.max()).nonzero()[:, 0].tolist(), key=self.depths.__getitem__)
+                indices = self.closure_indices([best])
+            chosen.append({self.ids[i]: float(row[i]) for i in indices})
+        return chosen
+
+    def select_path(self, scores: Sequence[float], best: int, threshold: float) -> dict[str, float]:
+        """One mention's best type and its ancestors, less what scores below ``threshold``; a root always stays.
+
+        Args:
+            scores: (K), coherent: see :meth:`sum_over_subtrees`. best: index of the best type.
+        """
+        path = sorted(self.closure_indices([best]), key=self.depths.__getitem__)
+        return {self.ids[i]: scores[i] for i in path if scores[i] >= threshold or not self.parents[i]}
+
+    # ---------------------------------------------------------------- parts, files
+
+    def subset(self, type_ids: Iterable[str], name: str | None = None) -> Ontology:
+        """The ontology of some of the types, in this one's order.
+
+        Paths through types that are left out are contracted: a kept type's parents are its nearest kept ancestors, and a
+        parent that is an ancestor of another parent is dropped, so that no false root and no doubled edge appears.
+        """
+        kept = {self.index(t) for t in type_ids}
+        nearest: dict[int, frozenset[int]] = {}
+        for node in sorted(range(len(self)), key=self.depths.__getitem__):
+            above = frozenset().union(*({p} if p in kept else nearest[p] for p in self.parents[node]))
+            nearest[node] = above - frozenset().union(*(self.ancestors[a] for a in above))
+        return Ontology(
+            name or self.name,
+            [
+                EntityType(t.id, t.label, tuple(self.ids[p] for p in sorted(nearest[i])), t.assignable, t.description)
+                for i, t in enumerate(self.types)
+                if i in kept
+            ],
+            self.source,
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the types and parents, in order: equal for equal type systems, whatever the labels say."""
+        facts = [[t.id, list(t.parents), t.assignable] for t in self.types]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict:
+        """The JSON form."""
+        return {"name": self.name, "source": self.source, "types": [t.to_dict() for t in self.types]}
+
+    @classmethod
+    def from_dict(cls, content: Mapping) -> Ontology:
+        """Inverse of :meth:`to_dict`. Raises OntologyError when a key is missing, unknown or of the wrong kind."""
+        expected = '{"name": "mine", "types": [{"id": "org", "label": "organisation", "parents": []}, …]}'
+        if not isinstance(content, Mapping) or not isinstance(content.get("types"), list) or "name" not in content:
+            raise OntologyError(f"an ontology file holds {expected}")
+        types = []
+        for entry in content["types"]:
+            if not isinstance(entry, Mapping) or not isinstance(entry.get("id"), str) or not entry["id"]:
+                raise OntologyError(f"type {entry!r} has no id; an ontology file holds {expected}")
+            unknown = set(entry) - {"id", "label", "parents", "assignable", "description"}
+            if unknown:
+                raise OntologyError(f"type {entry['id']!r} has unknown keys {sorted(unknown)}; expected {expected}")
+            if not isinstance(entry.get("parents", []), list):
+                raise OntologyError(f"type {entry['id']!r}: parents must be a list of ids, got {entry['parents']!r}")
+            types.append(EntityType(**{**entry, "parents": tuple(entry.get("parents", []))}))
+        return cls(content["name"], types, content.get("source", ""))
+
+    def to_json(self, path: str | Path) -> None:
+        """Writes the JSON form, one type a line, so that a diff shows which type changed."""
+        lines = ",\n".join(json.dumps(t.to_dict(), ensure_ascii=False) for t in self.types)
+        head = (
+            f'{{"name": {json.dumps(self.name)}, "source": {json.dumps(self.source, ensure_ascii=False)}, "types": [\n'
+        )
+        Path(path).write_text(head + lines + "\n]}\n", encoding="utf-8")
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> Ontology:
+        """Reads a file of :meth:`to_json`. Raises OntologyError naming the file when it does not hold an ontology."""
+        path = Path(path)
+        if not path.is_file():
+            raise OntologyError(f"no ontology file at {path}")
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except json.JSONDecodeError as error:
+            raise OntologyError(f"{path} is not JSON: {error}") from error
+        except OntologyError as error:
+            raise OntologyError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_tsv(cls, path: str | Path, name: str | None = None) -> Ontology:
+        """Reads a table with the columns ``id``, ``label`` and ``parents`` (ids joined by ``|``), TAB-separated, with a header.
+
+        Only ``id`` is required. Raises OntologyError with file and line.
+        """
+        path = Path(path)
+        header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
+        columns = header.split("\t")
+        if "id" not in columns:
+            raise OntologyError(
+                f"{path}:1: expected a header with the columns id, label, parents (TAB-separated), got {header!r}"
+            )
+        types = []
+        for number, row in enumerate(rows, 2):
+            if not row.strip():
+                continue
+            cells = dict(zip(columns, row.split("\t"), strict=False))
+            if not cells["id"].strip():
+                raise OntologyError(f"{path}:{number}: a type without an id: {row!r}")
+            parents = tuple(p.strip() for p in cells.get("parents", "").split("|") if p.strip())
+            types.append(EntityType(cells["id"].strip(), cells.get("label", "").strip(), parents))
+        return cls(name or path.stem, types)
+
+    def to_tsv(self, path: str | Path) -> None:
+        """Writes the table of :meth:`from_tsv`."""
+        rows = ["\t".join((t.id, t.label, "|".join(t.parents))) for t in self.types]
+        Path(path).write_text("\n".join(["id\tlabel\tparents", *rows]) + "\n", encoding="utf-8")
+
+
+class TypeMapping:
+    """A table from the types of one ontology to those of another, for the Direct baseline.
+
+    Args:
+        source, target: the two ontologies.
+        rows: (source id, target id, weight in (0, 1]).
+
+    Raises:
+        OntologyError: on an unknown type or a weight outside (0, 1].
+    """
+
+    def __init__(self, source: Ontology, target: Ontology, rows: Sequence[tuple[str, str, float]]):
+        self.source, self.target = source, target
+        self.pairs = [(source.index(s), target.index(t)) for s, t, _ in rows]
+        self.weights = [float(w) for _, _, w in rows]
+        for (s, t, _), weight in zip(rows, self.weights, strict=True):
+            if not 0.0 < weight <= 1.0:
+                raise OntologyError(f"the mapping {s} → {t} has the weight {weight}; expected one in (0, 1]")
+        self.reachable: frozenset[int] = frozenset(target.closure_indices(t for _, t in self.pairs))
+
+    def scores(self, source_scores: Tensor) -> Tensor:
+        """Target scores of source scores: the best weighted source score of the type or of any type below it.
+
+        Args:
+            source_scores: (M, C) in [0, 1].
+
+        Returns:
+            (M, K) in [0, 1]; zero for a type that the table cannot reach. A parent is never below its children.
+        """
+        scores = source_scores.new_zeros(len(source_scores), len(self.target))
+        if self.pairs and len(source_scores):
+            froms, tos = torch.tensor(self.pairs, device=source_scores.device).T
+            weighted = source_scores[:, froms] * source_scores.new_tensor(self.weights)
+            scores.scatter_reduce_(1, tos.expand(len(source_scores), -1), weighted, "amax")
+        for child, parent in reversed(self.target.edges):
+            scores[:, parent] = torch.maximum(scores[:, parent], scores[:, child])
+        return scores
+
+    @classmethod
+    def from_tsv(cls, path: str | Path, source: Ontology, target: Ontology) -> TypeMapping:
+        """Reads lines ``source TAB target TAB weight``; ``#`` starts a comment line. Errors name file and line."""
+        rows = []
+        for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            cells = line.split("\t")
+            try:
+                row = (cells[0], cells[1], float(cells[2]) if len(cells) > 2 else 1.0)
+                source.index(row[0]), target.index(row[1])
+            except (IndexError, ValueError) as error:
+                raise OntologyError(
+                    f"{path}:{number}: expected 'source TAB target TAB weight', got {line!r} ({error})"
+                ) from error
+            rows.append(row)
+        return cls(source, target, rows)
