@@ -1,0 +1,49 @@
+"""Plain-text tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MEASURES = {
+    "mention": "detection",
+    "typed": "typed, strict",
+    "partial": "typed, partial credit",
+    "pair": "(span, type) pairs",
+}
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell; the first is left-aligned, the others right-aligned."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = ["  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+             for row in [header, *rows]]  # fmt: skip
+    return "\n".join([lines[0].rstrip(), "  ".join("─" * w for w in widths), *(line.rstrip() for line in lines[1:])])
+
+
+def scores_table(systems: Mapping[str, Mapping[str, float]]) -> str:
+    """P, R and F1 of each system by each measure that it was scored by."""
+    rows = [
+        [name, label, *(f"{scores[f'{measure}_{part}']:.3f}" for part in ("precision", "recall", "f1"))]
+        for name, scores in systems.items()
+        for measure, label in MEASURES.items()
+        if f"{measure}_f1" in scores
+    ]
+    return text_table(["system", "measure", "P", "R", "F1"], rows)
+
+
+def mentions_table(text: str, mentions: Sequence[Mapping[str, Any]]) -> str:
+    """A text and, below it, its mentions with their most specific type and scores."""
+    rows = [
+        [
+            f"  {m['word']}",
+            f"{m['start']}–{m['end']}",
+            f"{m['score']:.2f}",
+            m["entity_group"],
+            f"{m['types'][m['entity_group']]:.2f}",
+        ]
+        for m in mentions
+    ]
+    return f"{text}\n" + (
+        text_table(["  mention", "span", "score", "type", "type score"], rows) if rows else "  (no mention)"
+    )
