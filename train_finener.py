@@ -1,0 +1,541 @@
+"""Trains a finener model from a YAML file: pre-training on source types, fine-tuning to target types, or both in a row.
+
+    accelerate launch train_finener.py --config configs/quickstart.yaml
+    python train_finener.py --config configs/quickstart.yaml --phases finetune --learning_rate 1e-3
+
+Every key of the YAML may be given on the command line, which wins. The sections ``pretrain:`` and ``finetune:`` hold what differs between
+the phases. An unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import json
+import platform
+import random
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import AutoTokenizer, HfArgumentParser, PreTrainedTokenizerBase, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+try:
+    from .configuration_finener import FinenerConfig
+    from .data_scripts.schema import RecordError, read_records
+    from .metrics.card import write_card
+    from .metrics.counting import score_records, type_support
+    from .metrics.direct import DirectHead, reach_of_mapping
+    from .metrics.tables import mentions_table, scores_table
+    from .modeling_finener import FinenerForTokenClassification
+    from .ontology_finener import Ontology, OntologyError, TypeMapping
+    from .pipeline_finener import FinenerPipeline, TextEncoder
+    from .predict_finener import predict_records
+    from .trainer_finener import FinenerCollator, FinenerTrainer, WordStateCache, cut_record, data_hash, mix_records
+except ImportError:
+    if __package__:
+        raise
+    from configuration_finener import FinenerConfig
+    from data_scripts.schema import RecordError, read_records
+    from metrics.card import write_card
+    from metrics.counting import score_records, type_support
+    from metrics.direct import DirectHead, reach_of_mapping
+    from metrics.tables import mentions_table, scores_table
+    from modeling_finener import FinenerForTokenClassification
+    from ontology_finener import Ontology, OntologyError, TypeMapping
+    from pipeline_finener import FinenerPipeline, TextEncoder
+    from predict_finener import predict_records
+    from trainer_finener import FinenerCollator, FinenerTrainer, WordStateCache, cut_record, data_hash, mix_records
+
+PHASES = ("pretrain", "finetune")
+# Knobs that fine-tuning may still set; the others shape weights that pre-training has trained.
+CONVERSION_KNOBS = (
+    "conversion_input",
+    "conversion_hidden_size",
+    "target_activation",
+    "soft_loss_decay",
+    "target_type_threshold",
+    "detection_threshold",
+    "type_threshold",
+)
+DIRECT_THRESHOLDS = [i / 20 for i in range(1, 20)]
+
+
+class ArgumentError(ValueError):
+    """A YAML file or command line asks for something that does not exist or does not fit."""
+
+
+@dataclass
+class FinenerArguments:
+    """What a run trains, on what. Paths are relative to the working directory."""
+
+    phase: str = field(default="pretrain", metadata={"help": "pretrain or finetune; set by --phases"})
+    encoder: str | None = field(
+        default=None,
+        metadata={
+            "help": "pretrain: an AutoModel's name or folder, or python:PACKAGE for one whose get_model_path() tells its folder"
+        },
+    )
+    model: str | None = field(
+        default=None, metadata={"help": "finetune: folder or repo of a pre-trained finener model"}
+    )
+    ontology: str | None = field(default=None, metadata={"help": "pretrain: JSON or TSV of the source types"})
+    target_ontology: str | None = field(default=None, metadata={"help": "finetune: JSON or TSV of the target types"})
+    knobs: dict = field(default_factory=dict, metadata={"help": "of FinenerConfig, e.g. {lstm_layers: 1}"})
+    type_vectors_from_names: bool = field(
+        default=False, metadata={"help": "start type vectors at the embedded type names"}
+    )
+    detection_data: list[str] = field(default_factory=list, metadata={"help": "files of exhaustive records"})
+    typing_data: list[str] = field(
+        default_factory=list, metadata={"help": "files of records with types of the trained ontology"}
+    )
+    dev_data: list[str] = field(
+        default_factory=list, metadata={"help": "files of records that choose the best checkpoint"}
+    )
+    test_data: list[str] = field(default_factory=list, metadata={"help": "files of records that are only scored"})
+    held_out_share: float = field(
+        default=0.0, metadata={"help": "share of the typing documents that join the dev data"}
+    )
+    detection_share: float = field(default=0.3, metadata={"help": "share of detection records in a mixed epoch"})
+    detection_weight: float = field(default=1.0, metadata={"help": "weight of the detection loss"})
+    typing_weight: float = field(default=1.0, metadata={"help": "weight of the source typing loss"})
+    conversion_weight: float = field(default=1.0, metadata={"help": "weight of the target typing loss"})
+    freeze: str = field(
+        default="nothing", metadata={"help": "nothing, encoder, or detection (encoder, BiLSTM, tags, CRF)"}
+    )
+    cache_encoder_states: bool = field(default=True, metadata={"help": "compute a frozen encoder's states once"})
+    mapping: str | None = field(
+        default=None, metadata={"help": "finetune: TSV source type → target type, for the Direct baseline"}
+    )
+    show: list[str] = field(default_factory=list, metadata={"help": "texts whose mentions are printed at the end"})
+    results_file: str | None = field(
+        default=None, metadata={"help": "JSON to write; default: results.json in output_dir"}
+    )
+
+
+@dataclass
+class FinenerTrainingArguments(TrainingArguments):
+    """``TrainingArguments`` with this project's defaults."""
+
+    output_dir: str = field(default="outputs/model", metadata={"help": "folder of the trained model"})
+    learning_rate: float = field(default=1e-3, metadata={"help": "of Adam; the paper's 1e-3"})
+    per_device_train_batch_size: int = field(default=16)
+    per_device_eval_batch_size: int = field(default=32)
+    eval_strategy: str = field(default="epoch")
+    save_strategy: str = field(default="epoch")
+    save_total_limit: int | None = field(default=1)
+    load_best_model_at_end: bool = field(default=True)
+    metric_for_best_model: str | None = field(default="score")
+    logging_steps: float = field(default=50)
+    report_to: None | str | list[str] = field(default="none")
+    remove_unused_columns: bool | None = field(default=False)
+    dataloader_pin_memory: bool = field(default=False)
+    accelerator_config: dict | str | None = field(default_factory=lambda: {"dispatch_batches": False})
+
+
+# -------------------------------------------------------------------- arguments
+
+
+def parse_arguments(command_line: list[str]) -> list[tuple[FinenerArguments, FinenerTrainingArguments]]:
+    """One pair of arguments for each phase that the YAML file and the command line ask for, in order.
+
+    Raises:
+        ArgumentError: on an unknown key or phase, or a file that is no YAML mapping.
+    """
+    known, _ = _parser().parse_known_args(command_line)
+    content = _read_yaml(known.config) if known.config else {}
+    sections = {phase: content.pop(phase, {}) or {} for phase in PHASES}
+    phases = known.phases or content.pop("phases", None) or [content.pop("phase", "pretrain")]
+    content.pop("phases", None)
+    runs = []
+    for phase in phases:
+        if phase not in PHASES:
+            raise ArgumentError(f"unknown phase {phase!r}; there are {' and '.join(PHASES)}")
+        values = {**content, **sections[phase], "phase": phase}
+        _check_keys(values, known.config)
+        parser = _parser()
+        parser.set_defaults(**{key: _as_default(value) for key, value in values.items()})
+        parsed = parser.parse_args(command_line)
+        args, training = (_fill(kind, parsed) for kind in (FinenerArguments, FinenerTrainingArguments))
+        _check_keys({"knobs": args.knobs}, "--knobs")
+        runs.append((args, training))
+    return runs
+
+
+def _parser() -> HfArgumentParser:
+    parser = HfArgumentParser(
+        (FinenerArguments, FinenerTrainingArguments), description=__doc__.splitlines()[0], allow_abbrev=False
+    )
+    parser.add_argument("--config", help="YAML file")
+    parser.add_argument("--phases", nargs="+", help="which of the YAML's phases to run: pretrain, finetune")
+    return parser
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ArgumentError(f"can't read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise ArgumentError(f"{path} must hold 'key: value' lines, e.g. learning_rate: 0.001")
+    return content
+
+
+def _check_keys(values: dict[str, Any], where: str) -> None:
+    import difflib
+
+    known = [
+        f.name for kind in (FinenerArguments, FinenerTrainingArguments) for f in dataclasses.fields(kind) if f.init
+    ]
+    knobs = [
+        name
+        for name in inspect.signature(FinenerConfig).parameters
+        if name not in ("kwargs", "ontology", "target_ontology")
+    ]
+    for given, allowed, what in ((values, known, "key"), (values.get("knobs") or {}, knobs, "knob")):
+        for key in given:
+            if key not in allowed:
+                close = difflib.get_close_matches(key, allowed, 1)
+                raise ArgumentError(
+                    f"{where}: unknown {what} {key!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+                )
+
+
+def _as_default(value: Any) -> Any:
+    """Numbers as text: YAML reads 1e-3 as a text, and argparse turns a text default into the kind that the field declares."""
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _fill(kind: type, parsed: Any) -> Any:
+    return kind(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(kind) if f.init})
+
+
+# -------------------------------------------------------------------- what a phase needs
+
+
+def read_ontology(path: str | None, key: str) -> Ontology:
+    """An ontology from a JSON or TSV file. Raises ArgumentError when none is named."""
+    if not path:
+        raise ArgumentError(
+            f"{key} is not set: name the JSON or TSV file of the types, e.g. {key}: ontologies/yago.json"
+        )
+    return Ontology.from_tsv(path) if path.endswith(".tsv") else Ontology.from_json(path)
+
+
+def encoder_path(name: str | None) -> str:
+    """Where the encoder is: ``python:PACKAGE`` is a model that a Python package carries, anything else is left as it is."""
+    if not name:
+        raise ArgumentError("encoder is not set: name an AutoModel, e.g. encoder: bert-base-cased")
+    if not name.startswith("python:"):
+        return name
+    try:
+        return str(importlib.import_module(name.removeprefix("python:")).get_model_path())
+    except (ImportError, AttributeError) as error:
+        raise ArgumentError(f"encoder {name}: the package is not installed or carries no model ({error})") from error
+
+
+def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, PreTrainedTokenizerBase, str]:
+    """The phase's model, its tokenizer and the name of its encoder."""
+    if args.phase == "pretrain":
+        place = encoder_path(args.encoder)
+        ontology = read_ontology(args.ontology, "ontology")
+        model = FinenerForTokenClassification.from_encoder(
+            place, ontology, type_vectors_from_names=args.type_vectors_from_names, **args.knobs
+        )
+        return model, AutoTokenizer.from_pretrained(place), args.encoder
+    if not args.model:
+        raise ArgumentError(
+            "model is not set: fine-tuning starts from a pre-trained finener model, e.g. model: outputs/pretrained"
+        )
+    fixed = sorted(set(args.knobs) - set(CONVERSION_KNOBS))
+    if fixed:
+        raise ArgumentError(
+            f"knobs {fixed} were fixed by pre-training; fine-tuning may set {', '.join(CONVERSION_KNOBS)}"
+        )
+    model = FinenerForTokenClassification.from_pretrained(args.model)
+    model.add_conversion(read_ontology(args.target_ontology, "target_ontology"), **args.knobs)
+    # In case this path was itself a fine-tuned model: its results tell what encoder everything started from.
+    before = Path(args.model) / "results.json"
+    encoder = (
+        json.loads(before.read_text())["encoder"]
+        if before.is_file()
+        else (args.encoder or model.config.encoder_config.model_type)
+    )
+    return model, AutoTokenizer.from_pretrained(args.model, trust_remote_code=True), encoder
+
+
+@dataclass
+class PhaseData:
+    """Records of a phase. ``train`` and ``dev`` fit a window each; ``test`` and ``tune`` are whole."""
+
+    train: list[dict]
+    dev: list[dict]
+    tune: list[dict]
+    test: list[dict]
+    typing: list[dict]
+
+
+def load_data(
+    args: FinenerArguments, model: FinenerForTokenClassification, encoder: TextEncoder, seed: int
+) -> PhaseData:
+    """Reads, checks, splits and mixes the records of a phase.
+
+    Raises:
+        ArgumentError: when there is nothing to train on, or a record's ontology is not one of the model's.
+        RecordError: on a record that is not valid.
+    """
+    ontologies = {o.name: o for o in (model.config.ontology, model.config.target_ontology) if o is not None}
+    if args.target_ontology and args.phase == "pretrain":
+        target = read_ontology(args.target_ontology, "target_ontology")
+        ontologies.setdefault(target.name, target)  # its records may still train detection
+
+    def read(files: list[str]) -> list[dict]:
+        records = list(read_records(files))
+        for record in records:
+            if record["typed"] and record["ontology"] not in ontologies:
+                raise ArgumentError(
+                    f"record {record['id']!r} is typed with {record['ontology']!r}; this run knows {', '.join(ontologies)}"
+                )
+            for mention in record["mentions"] if record["typed"] else ():
+                for type_id in mention["types"]:
+                    ontologies[record["ontology"]].index(type_id)
+        return records
+
+    typing, detection = read(args.typing_data), read(args.detection_data)
+    typing, held_out = hold_out_documents(typing, args.held_out_share, seed)
+    dev, test = read(args.dev_data), read(args.test_data)
+    with_mentions = [r for r in typing if r["mentions"] or r["exhaustive"]]  # the others teach neither task
+    parts = [
+        [part for r in records for part in cut_record(r, encoder)]
+        for records in (detection, with_mentions, dev + held_out)
+    ]
+    if args.phase == "pretrain":
+        train = mix_records(parts[0], parts[1], args.detection_share, seed)
+    else:
+        train = [*parts[0], *parts[1]]
+    if not train:
+        raise ArgumentError("there is nothing to train on: typing_data and detection_data are empty")
+    return PhaseData(train, parts[2], dev, test, typing)
+
+
+def hold_out_documents(records: list[dict], share: float, seed: int) -> tuple[list[dict], list[dict]]:
+    """Splits records by document: the rest, and about ``share`` of the documents (those that have a mention)."""
+    documents = sorted({r["doc_id"] for r in records if r["mentions"]})
+    held = set(random.Random(seed).sample(documents, round(share * len(documents))))
+    return [r for r in records if r["doc_id"] not in held], [
+        r for r in records if r["doc_id"] in held and r["mentions"]
+    ]
+
+
+# -------------------------------------------------------------------- one phase
+
+
+def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dict[str, Any]:
+    """Trains, scores and saves; returns what it wrote to the results file."""
+    started = time.time()
+    set_seed(training.seed)
+    output_dir = Path(training.output_dir)
+    training.output_dir = str(output_dir.parent / "checkpoints" / output_dir.name)
+    model, tokenizer, encoder_name = build_model(args)
+    if args.freeze != "nothing":
+        model.freeze(args.freeze)
+    encoder = TextEncoder(tokenizer, model.config)
+    data = load_data(args, model, encoder, training.seed)
+    trained = model.config.target_ontology or model.config.ontology
+    support = type_support(data.typing, trained)
+    if training.process_index == 0:
+        print(
+            f"{args.phase}: {len(data.train)} training records, {len(data.dev)} dev records; {support['mentions']} typed mentions train "
+            f"{support['seen_1']} of {support['types']} types ({support['seen_10']} with 10 mentions or more, {support['seen_50']} with 50)"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = None
+        if args.cache_encoder_states and not any(p.requires_grad for p in model.encoder.parameters()):
+            cache = WordStateCache(Path(scratch) / "word_states.npy")
+            cache.build((r["text"] for r in [*data.train, *data.dev]), model.to(training.device), encoder)
+        collator = FinenerCollator(encoder, model.config, cache)
+        unpredictable = count_unpredictable(collator, data)
+        history = train(model, tokenizer, args, training, data, collator)
+    results = {
+        "name": output_dir.name,
+        "phases": [args.phase],
+        "encoder": encoder_name,
+        "ontology": trained.name,
+        "seed": training.seed,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "config": {**dataclasses.asdict(args), **_changed(training)},
+        "versions": versions(),
+        "data": {name: data_hash(getattr(data, name)) for name in ("train", "dev", "test")},
+        "records": {name: len(getattr(data, name)) for name in ("train", "dev", "test")},
+        "type_support": support,
+        "unpredictable": unpredictable,
+        "dev": history,
+        "shown": args.show,
+    }
+    if training.process_index == 0:
+        finish(model, tokenizer, args, data, output_dir, results, started)
+    return results
+
+
+def train(
+    model: FinenerForTokenClassification,
+    tokenizer: PreTrainedTokenizerBase,
+    args: FinenerArguments,
+    training: FinenerTrainingArguments,
+    data: PhaseData,
+    collator: FinenerCollator,
+) -> dict[str, Any]:
+    """Runs the trainer and returns the best checkpoint's dev scores and the curve of every logged value."""
+    trainer = FinenerTrainer(
+        model=model,
+        args=training,
+        train_dataset=data.train,
+        eval_dataset=data.dev or None,
+        data_collator=collator,
+        processing_class=tokenizer,
+        loss_weights={
+            "detection": 0.0 if args.freeze == "detection" else args.detection_weight,
+            "typing": args.typing_weight if args.phase == "pretrain" else 0.0,
+            "conversion": args.conversion_weight if args.phase == "finetune" else 0.0,
+        },
+    )
+    resume = training.resume_from_checkpoint
+    if str(resume).lower() == "true":
+        resume = get_last_checkpoint(training.output_dir) if Path(training.output_dir).is_dir() else None
+        print(
+            f"resuming from {resume}"
+            if resume
+            else f"no checkpoint in {training.output_dir}: starting from the beginning"
+        )
+    trainer.train(resume_from_checkpoint=resume)
+    scores = trainer.evaluate() if data.dev else {}
+    keep = ("score", "precision", "recall", "f1", "strict", "loss")
+    return {
+        "scores": {k.removeprefix("eval_"): round(v, 6) for k, v in scores.items() if k.endswith(keep)},
+        "curve": [
+            {k: v for k, v in row.items() if k == "epoch" or "loss" in k or k == "eval_score"}
+            for row in trainer.state.log_history
+        ],
+    }
+
+
+def count_unpredictable(collator: FinenerCollator, data: PhaseData) -> dict[str, Any]:
+    """Gold mentions of train and dev whose boundary falls inside a word; printed, with examples, when there are any."""
+    facts = [
+        collator([record])["facts"][0].tolist() for record in {r["id"]: r for r in [*data.train, *data.dev]}.values()
+    ]
+    counts = collator.counts
+    found = {"mentions": counts.inside_a_word, "of": counts.mentions, "records": sum(f[2] > 0 for f in facts)}
+    if counts.inside_a_word:
+        print(
+            f"{counts.inside_a_word} of {counts.mentions} gold mentions begin or end inside a word and can't be predicted, such as:\n  "
+            + "\n  ".join(counts.examples)
+        )
+    return found
+
+
+def finish(
+    model: FinenerForTokenClassification,
+    tokenizer: PreTrainedTokenizerBase,
+    args: FinenerArguments,
+    data: PhaseData,
+    output_dir: Path,
+    results: dict[str, Any],
+    started: float,
+) -> None:
+    """Scores the test part through the pipeline, saves the model with card and results, prints the tables."""
+    pipe = FinenerPipeline(model=model.eval(), tokenizer=tokenizer, device=model.device)
+    results["test"], extra = score_systems(pipe, args, data)
+    results |= extra
+    results["seconds"] = round(time.time() - started, 1)
+    model.save_pretrained(output_dir)
+    tokenizer.save_pretrained(output_dir)
+    for path in {output_dir / "results.json", Path(args.results_file or output_dir / "results.json")}:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_card(output_dir, results)
+    if results["test"]:
+        print(f"\nTest part, {len(data.test)} records:\n{scores_table(results['test'])}")
+    if "direct" in extra:
+        reach = extra["direct"]["reach"]
+        print(
+            f"Direct: threshold {extra['direct']['threshold']:.2f}, tuned on dev; its mapping reaches {reach['types']:.0%} of the target "
+            f"types, {reach['gold_types']:.0%} of those in the test part and {reach['gold_mentions']:.0%} of its mentions"
+        )
+    for text in args.show:
+        print("\n" + mentions_table(text, pipe(text)))
+    print(f"\n{args.phase}: {results['seconds']:.0f} s; the model is in {output_dir}\n")
+
+
+def score_systems(
+    pipe: FinenerPipeline, args: FinenerArguments, data: PhaseData
+) -> tuple[dict[str, dict], dict[str, Any]]:
+    """Test scores of Direct (where a mapping is given) and of the model; and Direct's threshold and reach."""
+    config = pipe.model.config
+    ontology = config.target_ontology or config.ontology
+    test = [r for r in data.test if r["typed"] and r["exhaustive"] and r["ontology"] == ontology.name]
+    if not test:
+        return {}, {}
+    systems, extra = {}, {}
+    if args.mapping and config.target_ontology is not None:
+        mapping = TypeMapping.from_tsv(args.mapping, config.ontology, ontology)
+        tune = [r for r in data.tune if r["typed"] and r["exhaustive"] and r["ontology"] == ontology.name]
+        if not tune:
+            raise ArgumentError("the Direct baseline needs dev_data with target types: its threshold is tuned there")
+        curve = {
+            t: score_records(tune, predict_records(pipe, tune, head=DirectHead(mapping, t)), ontology)
+            for t in DIRECT_THRESHOLDS
+        }
+        best = max(curve, key=lambda t: curve[t]["typed_f1"])
+        systems["Direct"] = score_records(test, predict_records(pipe, test, head=DirectHead(mapping, best)), ontology)
+        extra["direct"] = {
+            "threshold": best,
+            "dev_typed_f1": {str(t): scores["typed_f1"] for t, scores in curve.items()},
+            "reach": reach_of_mapping(mapping, test),
+        }
+    name = "fine-tuned" if config.target_ontology is not None else "pre-trained"
+    systems[name] = score_records(test, predict_records(pipe, test), ontology)
+    return systems, extra
+
+
+def _changed(training: FinenerTrainingArguments) -> dict[str, Any]:
+    """The training arguments that differ from transformers' own defaults, without those that name places on a machine."""
+    places = {"output_dir", "logging_dir", "resume_from_checkpoint", "hub_token", "local_rank", "accelerator_config"}
+    return {
+        f.name: getattr(training, f.name)
+        for f in dataclasses.fields(TrainingArguments)
+        if f.init
+        and f.name not in places
+        and isinstance(getattr(training, f.name), (str, int, float, bool))
+        and getattr(training, f.name) != f.default
+    }
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were made with."""
+    packages = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "huggingface_hub", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def main(command_line: list[str] | None = None) -> None:
+    """Runs every phase that is asked for; fine-tuning starts from what pre-training left."""
+    try:
+        pretrained = None
+        for args, training in parse_arguments(sys.argv[1:] if command_line is None else command_line):
+            if args.phase == "finetune" and args.model is None:
+                args.model = pretrained
+            pretrained = training.output_dir  # run_phase moves the trainer's own folder
+            run_phase(args, training)
+    except (ArgumentError, OntologyError, RecordError) as error:
+        sys.exit(f"train_finener: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,438 @@
+"""Training: records → batches, named losses that are exact under accumulation and on several processes, evaluation by counts.
+
+Letters in shape comments are those of ``modeling_finener``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import EvalPrediction, Trainer
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+try:
+    from .configuration_finener import FinenerConfig
+    from .metrics.counting import COUNTS, add_counts, count_detection, count_given, count_typed, scores_of_counts
+    from .modeling_finener import LOSS_PARTS, B, FinenerForTokenClassification, FinenerOutput, I, O
+    from .ontology_finener import Ontology
+    from .pipeline_finener import EncodedText, TextEncoder
+except ImportError:
+    if __package__:
+        raise
+    from configuration_finener import FinenerConfig
+    from metrics.counting import COUNTS, add_counts, count_detection, count_given, count_typed, scores_of_counts
+    from modeling_finener import LOSS_PARTS, B, FinenerForTokenClassification, FinenerOutput, I, O
+    from ontology_finener import Ontology
+    from pipeline_finener import EncodedText, TextEncoder
+
+Record = Mapping[str, Any]
+
+# -------------------------------------------------------------------- records
+
+
+def word_spans(encoded: EncodedText, mentions: Sequence[Mapping[str, Any]]) -> list[tuple[int, int] | None]:
+    """First word and one past the last of each mention; None where its boundary falls inside a word."""
+    first_at = {start: i for i, (start, _) in enumerate(encoded.words)}
+    last_at = {end: i for i, (_, end) in enumerate(encoded.words)}
+    spans: list[tuple[int, int] | None] = []
+    for mention in mentions:
+        first, last = first_at.get(mention["start"]), last_at.get(mention["end"])
+        spans.append(None if first is None or last is None else (first, last + 1))
+    return spans
+
+
+def cut_record(record: Record, encoder: TextEncoder) -> list[dict[str, Any]]:
+    """A record as one or more records that each fit a window, every word and every mention in exactly one of them.
+
+    Raises:
+        ValueError: on a mention that is longer than a window.
+    """
+    encoded = encoder.encode(record["text"])
+    if not encoded.words or encoder.end_of_window(encoded, 0) == len(encoded.words):
+        return [dict(record)]
+    inside = {i for span in word_spans(encoded, record["mentions"]) if span for i in range(span[0] + 1, span[1])}
+    parts, first = [], 0
+    while first < len(encoded.words):
+        longest = stop = encoder.end_of_window(encoded, first)
+        while stop in inside:
+            stop -= 1
+        if stop == first:
+            raise ValueError(
+                f"record {record['id']!r} has a mention of more than {longest - first} words at {encoded.words[first][0]}; "
+                "a mention must fit one window: raise window_words"
+            )
+        begin = encoded.words[first][0] if parts else 0
+        end = encoded.words[stop][0] if stop < len(encoded.words) else len(record["text"])
+        mentions = [
+            {**m, "start": m["start"] - begin, "end": min(m["end"], end) - begin}
+            for m in record["mentions"]
+            if begin <= m["start"] < end
+        ]
+        parts.append(
+            {**record, "id": f"{record['id']}#{len(parts)}", "text": record["text"][begin:end], "mentions": mentions}
+        )
+        first = stop
+    return parts
+
+
+def mix_records(
+    detection: Sequence[Record], typing: Sequence[Record], detection_share: float, seed: int
+) -> list[Record]:
+    """One epoch of both tasks: every typing record once, detection records repeated (or sampled) to make up their share.
+
+    Args:
+        detection_share: part of the epoch's records that train detection, in [0, 1); ignored where one list is empty.
+        seed: of the sample.
+    """
+    if not 0.0 <= detection_share < 1.0:
+        raise ValueError(f"detection_share must lie in [0, 1), got {detection_share}")
+    if not typing or not detection:
+        return [*detection, *typing]
+    wanted = round(len(typing) * detection_share / (1 - detection_share))
+    rng = random.Random(seed)
+    whole, rest = divmod(wanted, len(detection))
+    return [*typing, *(list(detection) * whole), *rng.sample(list(detection), rest)]
+
+
+class WordStateCache:
+    """A frozen encoder's word states, computed once and memory-mapped in half precision.
+
+    Args:
+        path: file to write; the folder must exist.
+
+    Looking up a text that was not computed raises KeyError.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._places: dict[str, tuple[int, int]] = {}
+        self._states: np.memmap | None = None
+
+    def build(
+        self, texts: Iterable[str], model: FinenerForTokenClassification, encoder: TextEncoder, batch_size: int = 32
+    ) -> None:
+        """Runs the encoder over every different text, those of like length together."""
+        windows = {}
+        for text in dict.fromkeys(texts):
+            encoded = encoder.encode(text)
+            windows[text] = encoder.window(encoded, 0, len(encoded.words))
+        order = sorted(windows, key=lambda t: (-len(windows[t].input_ids), t))
+        total = sum(len(w.words) for w in windows.values())
+        size = model.config.encoder_config.hidden_size * len(model.config.encoder_layers)
+        self._states = np.memmap(self.path, np.float16, "w+", shape=(max(1, total), size))
+        model.eval()
+        at = 0
+        with torch.inference_mode(), tqdm(total=len(order), desc="encoder states", unit=" texts") as bar:
+            for i in range(0, len(order), batch_size):
+                chosen = order[i : i + batch_size]
+                batch = encoder.pad([windows[t] for t in chosen])
+                del batch["word_shapes"]
+                states = model.encoder_states(**{k: v.to(model.device) for k, v in batch.items()})
+                for text, rows in zip(chosen, states.cpu().half().numpy(), strict=True):
+                    n_words = len(windows[text].words)
+                    self._states[at : at + n_words] = rows[:n_words]
+                    self._places[text] = (at, at + n_words)
+                    at += n_words
+                bar.update(len(chosen))
+
+    def __getitem__(self, text: str) -> Tensor:
+        """States of a text's words, (W, D) in half precision."""
+        start, stop = self._places[text]
+        return torch.from_numpy(self._states[start:stop])
+
+
+# -------------------------------------------------------------------- batches
+
+# Of each record, for evaluation: whether every mention is marked; whether its types are those that are judged; how many gold mentions
+# have no word span, and how many closed types these have.
+FACTS = ("exhaustive", "judged", "lost_mentions", "lost_pairs")
+
+
+@dataclass
+class CollatorCounts:
+    """What the collator saw: gold mentions, and those that can never be predicted, with the reason."""
+
+    mentions: int = 0
+    inside_a_word: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+class FinenerCollator:
+    """Records (each at most one window long, see :func:`cut_record`) → the batch that the model reads.
+
+    Keys, always all of them: ``input_ids``, ``attention_mask`` (B, T), ``word_starts`` (B, W), ``word_shapes`` (B, W, F),
+    ``labels`` (B, W), ``mention_spans`` (B, S, 2), ``type_labels`` (B, S, L), ``target_type_labels`` (B, S, L), ``facts`` (B, 4), see
+    ``FACTS``, and, with a cache, ``word_states`` (B, W, D).
+
+    Args:
+        encoder: turns text into words.
+        config: of the model: its ontologies say which of the two type labels a record's types go to.
+        cache: word states of a frozen encoder.
+    """
+
+    def __init__(self, encoder: TextEncoder, config: FinenerConfig, cache: WordStateCache | None = None):
+        self.encoder = encoder
+        self.source = config.ontology
+        self.target = config.target_ontology
+        self.judged = config.target_ontology or config.ontology
+        self.target_is_closed = config.target_activation == "sigmoid"
+        self.cache = cache
+        self.counts = CollatorCounts()
+
+    def __call__(self, records: Sequence[Record]) -> dict[str, Tensor]:
+        """The batch of some records."""
+        encodings = [self.encoder.encode(record["text"]) for record in records]
+        batch = self.encoder.pad([self.encoder.window(e, 0, len(e.words)) for e in encodings])
+        width = batch["word_starts"].shape[1]
+        batch["labels"] = torch.full((len(records), width), -100)
+        batch["facts"] = torch.zeros(len(records), len(FACTS), dtype=torch.long)
+        spans, source, target = [], [], []
+        for row, (record, encoded) in enumerate(zip(records, encodings, strict=True)):
+            places = word_spans(encoded, record["mentions"])
+            kept = [(span, m) for span, m in zip(places, record["mentions"], strict=True) if span]
+            self._count(record, places)
+            lost = [m for span, m in zip(places, record["mentions"], strict=True) if not span]
+            pairs = [self._labels(record, m, self.judged, True) for m in lost]
+            is_judged = record["typed"] and record["ontology"] == self.judged.name
+            batch["facts"][row] = torch.tensor([record["exhaustive"], is_judged, len(lost), sum(map(len, pairs))])
+            if record["exhaustive"]:
+                batch["labels"][row, : len(encoded.words)] = O
+                for (first, stop), _ in kept:
+                    batch["labels"][row, first:stop] = I
+                    batch["labels"][row, first] = B
+            spans.append([list(span) for span, _ in kept])
+            source.append([self._labels(record, m, self.source, True) for _, m in kept])
+            target.append([self._labels(record, m, self.target, self.target_is_closed) for _, m in kept])
+        batch["mention_spans"] = _padded(spans, 2)
+        batch["type_labels"] = _padded(source)
+        batch["target_type_labels"] = _padded(target)
+        if self.cache is not None:
+            batch["word_states"] = self._states(records, width)
+        return batch
+
+    def _labels(self, record: Record, mention: Mapping[str, Any], ontology: Ontology | None, closed: bool) -> list[int]:
+        if ontology is None or not record["typed"] or record["ontology"] != ontology.name:
+            return []
+        indices = [ontology.index(t) for t in mention["types"]]
+        return ontology.closure_indices(indices) if closed else ontology.most_specific_indices(indices)
+
+    def _count(self, record: Record, places: Sequence[tuple[int, int] | None]) -> None:
+        self.counts.mentions += len(places)
+        for place, mention in zip(places, record["mentions"], strict=True):
+            if place is None:
+                self.counts.inside_a_word += 1
+                if len(self.counts.examples) < 5:
+                    around = slice(max(0, mention["start"] - 10), mention["end"] + 10)
+                    surface = record["text"][mention["start"] : mention["end"]]
+                    self.counts.examples.append(f"{record['id']}: {surface!r} in …{record['text'][around]!r}…")
+
+    def _states(self, records: Sequence[Record], width: int) -> Tensor:
+        rows = [self.cache[record["text"]] for record in records]
+        states = torch.zeros(len(rows), width, rows[0].shape[1], dtype=torch.float16)
+        for row, own in enumerate(rows):
+            states[row, : len(own)] = own
+        return states
+
+
+def _padded(rows: Sequence[Sequence[Sequence[int]]], least: int = 1) -> Tensor:
+    """(B, S, L) with -1 padding; S and L at least 1 and ``least``."""
+    n_mentions = max(1, *(len(row) for row in rows))
+    n_labels = max([least, *(len(cell) for row in rows for cell in row)])
+    padded = torch.full((len(rows), n_mentions, n_labels), -1)
+    for i, row in enumerate(rows):
+        for j, cell in enumerate(row):
+            padded[i, j, : len(cell)] = torch.tensor(cell, dtype=torch.long)
+    return padded
+
+
+def loss_counts(batch: Mapping[str, Tensor], target_is_closed: bool) -> Tensor:
+    """What each loss part of a batch is averaged over, in the order of ``LOSS_PARTS``: words, gold types, mentions (or gold types)."""
+    targets = batch["target_type_labels"] >= 0
+    return torch.stack(
+        [
+            (batch["labels"] >= 0).sum(),
+            (batch["type_labels"] >= 0).sum(),
+            targets.sum() if target_is_closed else targets.any(2).sum(),
+        ]
+    )
+
+
+# -------------------------------------------------------------------- the trainer
+
+
+class FinenerTrainer(Trainer):
+    """``transformers.Trainer`` for finener models.
+
+    Each loss part is its sum over the whole accumulation window and all processes divided by what it counts there, so accumulating
+    4 batches equals one batch four times as large, on one process or several. Evaluation counts hits record by record, so it is exact
+    and takes no memory that grows with the number of types.
+
+    Args:
+        loss_weights: weight of each part (``detection``, ``typing``, ``conversion``); a part not named weighs 0.
+        *args, **kwargs: of ``Trainer``.
+
+    Raises:
+        ValueError: on an unknown part, or on several GPUs without a launcher, where ``nn.DataParallel`` would cut batches wrongly.
+        FloatingPointError: when a loss is not finite; the message names the part and the step.
+    """
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, *args: Any, loss_weights: Mapping[str, float], **kwargs: Any):
+        unknown = set(loss_weights) - set(LOSS_PARTS)
+        if unknown:
+            raise ValueError(f"unknown loss parts {sorted(unknown)}; there are {', '.join(LOSS_PARTS)}")
+        super().__init__(*args, compute_metrics=metrics_of_counts, **kwargs)
+        if self.args.n_gpu > 1:
+            raise ValueError(
+                f"{self.args.n_gpu} GPUs in one process: start one process per GPU with "
+                "'accelerate launch train_finener.py --config …', or set CUDA_VISIBLE_DEVICES=0"
+            )
+        self.loss_weights = torch.tensor([float(loss_weights.get(part, 0.0)) for part in LOSS_PARTS])
+        self._sums = torch.zeros(2, len(LOSS_PARTS))  # since the last log: losses times counts, counts
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
+        """Random batches of records of like length: less padding, so about twice the speed on sentences."""
+        records = self.train_dataset if train_dataset is None else train_dataset
+        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(batch_size, lengths=[len(record["text"]) for record in records])
+
+    # ---------------------------------------------------------------- losses
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Tensor]], Tensor]:
+        """An accumulation window and what each of its loss parts counts, over all processes, (3,)."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        counts = torch.zeros(len(LOSS_PARTS), dtype=torch.long)
+        for batch in batches:
+            counts += loss_counts(batch, self._target_is_closed).cpu()
+        return batches, self.accelerator.reduce(counts.to(device), "sum")
+
+    @property
+    def _target_is_closed(self) -> bool:
+        return self._plain_model.config.target_activation == "sigmoid"
+
+    @property
+    def _plain_model(self) -> FinenerForTokenClassification:
+        return self.accelerator.unwrap_model(self.model)
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | None = None,
+    ) -> Any:
+        """Weighted sum of the model's named losses, normalised over the accumulation window. ``num_items_in_batch``: (3,)."""
+        output = model(**{k: v for k, v in inputs.items() if k != "facts"})
+        losses = torch.stack([output.losses.get(part, output.logits.new_zeros(())) for part in LOSS_PARTS])
+        counts = torch.stack([output.counts.get(part, losses.new_zeros(())) for part in LOSS_PARTS]).to(losses.dtype)
+        if not torch.isfinite(losses).all():
+            bad = [part for part, loss in zip(LOSS_PARTS, losses, strict=True) if not torch.isfinite(loss)]
+            raise FloatingPointError(f"the loss of {', '.join(bad)} is not finite at step {self.state.global_step}")
+        if model.training:
+            self._sums += torch.stack([losses.detach() * counts, counts]).cpu()
+        totals = counts if num_items_in_batch is None else num_items_in_batch.to(losses)
+        shares = counts / totals.clamp(min=1)
+        if num_items_in_batch is not None:
+            shares = shares * self.accelerator.num_processes  # DDP averages gradients; these are shares of one sum
+        loss = (losses * shares * self.loss_weights.to(losses)).sum()
+        return (loss, output) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Adds each part's mean since the last log, over all processes, to training logs."""
+        if "loss" in logs:
+            sums, counts = self.accelerator.reduce(self._sums.to(self.args.device), "sum").cpu()
+            self._sums.zero_()
+            logs |= {
+                f"loss_{part}": (total / count).item()
+                for part, total, count in zip(LOSS_PARTS, sums, counts, strict=True)
+                if count
+            }
+        super().log(logs, *args, **kwargs)
+
+    # ---------------------------------------------------------------- evaluation
+
+    @torch.no_grad()
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Tensor],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, counts of each record (B, len(COUNTS)), and as many dummy labels: tiny, whatever the number of types."""
+        inputs = self._prepare_inputs(inputs)
+        with self.compute_loss_context_manager():
+            loss, given = self.compute_loss(model, inputs, return_outputs=True)
+            plain = self._plain_model
+            texts = ("input_ids", "attention_mask", "word_starts", "word_shapes", "word_states")
+            found = plain(**{k: inputs[k] for k in texts if k in inputs})
+        counts = count_batch(plain, inputs, given, found).to(loss.device)
+        return loss.detach(), counts, torch.zeros(len(counts), device=loss.device)
+
+
+def count_batch(
+    model: FinenerForTokenClassification, batch: Mapping[str, Tensor], given: FinenerOutput, found: FinenerOutput
+) -> Tensor:
+    """Counts of each record, (B, len(COUNTS)) float.
+
+    Args:
+        model: says which types are judged: the target's where it has a conversion head, else the source's.
+        batch: of :class:`FinenerCollator`. given: output on the gold spans. found: output on the decoded spans.
+    """
+    is_target = model.conversion is not None
+    ontology = model.config.target_ontology if is_target else model.config.ontology
+    labels = batch["target_type_labels" if is_target else "type_labels"].tolist()
+    facts = batch["facts"].tolist()
+    decoded = _by_record(found, model.select_types(found), ontology, len(facts))
+    typed = _by_record(given, model.select_types(given), ontology, len(facts))
+    rows = []
+    for r, (exhaustive, judged, lost_mentions, lost_pairs) in enumerate(facts):
+        spans = [tuple(span) for span in batch["mention_spans"][r].tolist() if span[0] >= 0]
+        gold = {span: [t for t in types if t >= 0] for span, types in zip(spans, labels[r], strict=False)}
+        parts = [count_given(gold[span], typed[r][span], ontology) for span in gold if gold[span]]
+        if exhaustive:
+            parts += [count_detection(gold, decoded[r]), {"mention_gold": lost_mentions}]
+        if exhaustive and judged:
+            parts += [count_typed(gold, decoded[r], ontology), {"typed_gold": lost_mentions, "pair_gold": lost_pairs}]
+        counts = add_counts(parts)
+        rows.append([counts[name] for name in COUNTS])
+    return torch.tensor(rows, dtype=torch.float)
+
+
+def _by_record(
+    output: FinenerOutput, kinds: Sequence[Mapping[str, float]], ontology: Ontology, n_records: int
+) -> list[dict[tuple[int, int], list[int]]]:
+    """The typed spans of each record of an output."""
+    records: list[dict[tuple[int, int], list[int]]] = [{} for _ in range(n_records)]
+    for (record, first, stop), types in zip(output.mention_spans.tolist(), kinds, strict=True):
+        records[record][first, stop] = [ontology.index(t) for t in types]
+    return records
+
+
+def metrics_of_counts(prediction: EvalPrediction) -> dict[str, float]:
+    """Scores of all records' counts together, for ``Trainer.evaluate``; ``score`` is the mean of detection and typing F1."""
+    totals = np.asarray(prediction.predictions).reshape(-1, len(COUNTS)).sum(0).tolist()
+    scores = scores_of_counts(dict(zip(COUNTS, totals, strict=True)))
+    parts = [scores[name] for name in ("mention_f1", "given_micro_f1") if name in scores]
+    return {**scores, "score": sum(parts) / max(1, len(parts))}
+
+
+def data_hash(records: Iterable[Record]) -> str:
+    """Hash of texts and annotation, for ``results/``: equal for equal data, whatever file it came from."""
+    digest = hashlib.sha256()
+    for record in records:
+        mentions = [(m["start"], m["end"], sorted(m["types"])) for m in record["mentions"]]
+        digest.update(repr((record["text"], mentions, record["exhaustive"], record["typed"])).encode())
+    return digest.hexdigest()[:16]
