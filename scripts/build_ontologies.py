@@ -151,7 +151,6 @@ SENSE_OF_NOUN = {
     "magazine": "06595351",
     "newspaper": "06267145",
     "title": "06343520",
-    "work": "04602044",
     "organism": "00004475",
     "element": "14622893",
     "plant": "00017222",
@@ -166,6 +165,20 @@ SENSE_OF_NOUN = {
     "state": "08654360",
     "district": "08552138",
     "head of state": "10164747",
+    "work": "04599396",
+    "composition": "07037465",
+    "journal": "06597466",
+    "country": "08544813",
+    "colony": "08499840",
+    "club": "08227214",
+    "bank": "08420278",
+    "center": "02993546",
+    "mission": "00731222",
+    "act": "06532095",
+    "dynasty": "07971582",
+    "festival": "00517728",
+    "president": "10467179",
+    "designer": "09805475",
 }
 
 
@@ -241,7 +254,7 @@ def build_yago(net: WordNet, folder: Path) -> Ontology:
             row["yago"][-8:]: row["dbpedia"] for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         }
     everything = list(net.lemmas)  # instances too: a few of them have hyponyms
-    chosen = classes_with_evidence(net, folder)
+    chosen = classes_with_evidence(net, folder) | set(SENSE_OF_NOUN.values())
     chosen |= {o for o in everything if net.ancestors(o) & NAMED_KINDS.keys()}
     chosen |= set().union(*(net.ancestors(o) for o in chosen))
     whole = Ontology(
