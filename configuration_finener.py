@@ -35,7 +35,12 @@ _UNIT_INTERVAL = (
     "target_type_threshold",
     "soft_loss_decay",
 )
-_POSITIVE = ("lstm_hidden_size", "lstm_layers", "conversion_hidden_size", "window_words", "initializer_range")
+_POSITIVE = ("type_prior", "initializer_range")
+_SIZES = ("lstm_hidden_size", "lstm_layers", "conversion_hidden_size", "window_words")
+
+
+def _is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 class FinenerConfig(PretrainedConfig):
@@ -105,14 +110,14 @@ class FinenerConfig(PretrainedConfig):
         initializer_range: float = 0.02,
         **kwargs: Any,
     ):
-        if isinstance(encoder_config, dict):
+        if isinstance(encoder_config, dict) and "model_type" in encoder_config:
             encoder_config = AutoConfig.for_model(**encoder_config)
         self.encoder_config = encoder_config if encoder_config is not None else AutoConfig.for_model("bert")
         self.ontology = Ontology.from_dict(ontology) if isinstance(ontology, dict) else ontology
         self.target_ontology = (
             Ontology.from_dict(target_ontology) if isinstance(target_ontology, dict) else target_ontology
         )
-        self.encoder_layers = list(encoder_layers)
+        self.encoder_layers = list(encoder_layers) if isinstance(encoder_layers, Sequence) else encoder_layers
         self.encoder_layer_mix = encoder_layer_mix
         self.use_word_shape = use_word_shape
         self.encoder_dropout = encoder_dropout
@@ -155,17 +160,30 @@ class FinenerConfig(PretrainedConfig):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
         for name in _UNIT_INTERVAL:
-            if not 0.0 <= getattr(self, name) <= 1.0:
+            if not (_is_number(getattr(self, name)) and 0.0 <= getattr(self, name) <= 1.0):
                 raise ValueError(f"{name} must lie in [0, 1]; got {getattr(self, name)!r}")
         for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be greater than 0; got {getattr(self, name)!r}")
-        if not 0 <= self.window_overlap < self.window_words:
+            if not (_is_number(getattr(self, name)) and getattr(self, name) > 0):
+                raise ValueError(f"{name} must be a number greater than 0; got {getattr(self, name)!r}")
+        for name in _SIZES if self.type_vector_size is None else (*_SIZES, "type_vector_size"):
+            if not (_is_number(getattr(self, name), int) and getattr(self, name) > 0):
+                raise ValueError(f"{name} must be a whole number greater than 0; got {getattr(self, name)!r}")
+        if not (_is_number(self.window_overlap, int) and 0 <= self.window_overlap < self.window_words):
             raise ValueError(
-                f"window_overlap must lie in [0, window_words = {self.window_words}); got {self.window_overlap}"
+                f"window_overlap must lie in [0, window_words = {self.window_words}); got {self.window_overlap!r}"
             )
-        if not self.encoder_layers:
-            raise ValueError("encoder_layers must name at least one layer, e.g. [-1]")
+        if not isinstance(self.use_word_shape, bool):
+            raise ValueError(f"use_word_shape must be True or False; got {self.use_word_shape!r}")
+        for name in ("ontology", "target_ontology"):
+            if isinstance(getattr(self, name), (str, os.PathLike)):
+                raise ValueError(f"{name} must be an Ontology, as of Ontology.from_json; got {getattr(self, name)!r}")
+        if not isinstance(self.encoder_config, PretrainedConfig):
+            raise ValueError(
+                f"encoder_config must be a config or a dict with model_type; got {type(self.encoder_config).__name__}"
+            )
+        named = self.encoder_layers
+        if not isinstance(named, list) or not named or not all(_is_number(layer, int) for layer in named):
+            raise ValueError(f"encoder_layers must name at least one layer by its number, e.g. [-1]; got {named!r}")
         layers = self.encoder_config.num_hidden_layers
         for layer in self.encoder_layers:
             if not -layers - 1 <= layer <= layers:
@@ -176,7 +194,8 @@ class FinenerConfig(PretrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         """The content of ``config.json``: the type systems are replaced by their file's name and their hashes."""
         content = super().to_dict()
-        content["encoder_config"].pop("_name_or_path", None)  # would tell the path of whoever trained it
+        for part in (content, content["encoder_config"]):
+            part.pop("_name_or_path", None)  # would tell the path of whoever trained it
         content.pop("ontology", None)
         content.pop("target_ontology", None)
         if self.ontology is not None:
@@ -222,13 +241,14 @@ class FinenerConfig(PretrainedConfig):
         try:
             file = cached_file(folder, reference["name"], **location)
             content = json.loads(Path(file).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
+            for key, name in (("source", "ontology"), ("target", "target_ontology")):
+                config[name] = content[key] and Ontology.from_dict(content[key])
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise OntologyError(
                 f"{pretrained_model_name_or_path} has no readable {reference['name']}, the file that lists the types its weights were "
                 f"trained with: copy it from where the model was saved, or save the model again with model.save_pretrained(…) ({error})"
             ) from error
         for key, name in (("source", "ontology"), ("target", "target_ontology")):
-            config[name] = content[key] and Ontology.from_dict(content[key])
             found = config[name] and config[name].digest
             if found != reference[key]:
                 raise OntologyError(

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput, cached_file
 
 try:
@@ -213,13 +213,19 @@ class TypeHead(nn.Module):
 class ConversionHead(nn.Module):
     """Source logits (M, C), optionally with the mention state (M, H), → target logits (M, K), by two ReLU layers.
 
-    Types that are not assignable get the finite score ``FORBIDDEN``. ``credit`` (K, K) is the W of the soft loss, rows summing to one.
+    The raw logits, most of them far below zero, are brought to zero mean and unit variance first: without it thousands of inputs
+    that hardly vary drown those that do.
+
+    With softmax, types that are not assignable get the finite score ``FORBIDDEN``. ``credit`` (K, K) is the W of the soft loss, rows
+    summing to one.
     """
 
     def __init__(self, state_size: int, config: FinenerConfig):
         super().__init__()
         n_source, n_target = len(config.ontology), len(config.target_ontology)
         self.uses_mention = config.conversion_input == "logits+mention"
+        self.one_type = config.target_activation == "softmax"
+        self.normalise = nn.LayerNorm(n_source)
         self.hidden = nn.Linear(n_source + (state_size if self.uses_mention else 0), config.conversion_hidden_size)
         self.score = nn.Linear(config.conversion_hidden_size, n_target)
         self.register_buffer("credit", torch.empty(n_target, n_target))
@@ -227,9 +233,11 @@ class ConversionHead(nn.Module):
 
     def forward(self, type_logits: Tensor, mentions: Tensor) -> Tensor:
         """Raw target logits (M, K)."""
-        features = torch.cat([type_logits, mentions], 1) if self.uses_mention else type_logits
+        features = self.normalise(type_logits)
+        if self.uses_mention:
+            features = torch.cat([features, mentions], 1)
         logits = self.score(torch.relu(self.hidden(features)))
-        return logits.masked_fill(~self.assignable, FORBIDDEN)
+        return logits.masked_fill(~self.assignable, FORBIDDEN) if self.one_type else logits
 
 
 # -------------------------------------------------------------------- losses: pure functions, each a sum and its count
@@ -331,8 +339,8 @@ class FinenerForTokenClassification(PreTrainedModel):
         if isinstance(module, LinearChainCRF):
             for scores in (module.transitions, module.start, module.end):
                 init.zeros_(scores)
-        elif isinstance(module, TypeHead):
-            init.constant_(module.score.bias, math.log(self.config.type_prior / len(self.config.ontology)))
+        elif module is self.type_head.score:  # not TypeHead: transformers skips a module without parameters of its own
+            init.constant_(module.bias, math.log(self.config.type_prior / len(self.config.ontology)))
         elif isinstance(module, ConversionHead):
             init.copy_(module.credit, normalised_credit(self.config.target_ontology, self.config.soft_loss_decay))
             init.copy_(module.assignable, torch.tensor(self.config.target_ontology.assignable))
@@ -501,9 +509,10 @@ class FinenerForTokenClassification(PreTrainedModel):
         config = FinenerConfig(
             **{**self.config.to_dict(), "ontology": self.config.ontology, "target_ontology": target_ontology, **knobs}
         )
+        config.name_or_path = self.config.name_or_path
         self.config = config
         state_size = self.type_head.project.in_features if config.type_vector_size else self.type_head.score.in_features
-        self.conversion = ConversionHead(state_size, config).to(self.device)
+        self.conversion = ConversionHead(state_size, config).to(self.device, self.type_head.score.weight.dtype)
         self.conversion.apply(self._init_weights)
 
     @classmethod
@@ -521,16 +530,17 @@ class FinenerForTokenClassification(PreTrainedModel):
         Raises:
             ValueError: when the checkpoint does not hold all of the encoder's weights, which would stay random.
         """
-        tokenizer = AutoTokenizer.from_pretrained(encoder)
-        encoder_config = AutoConfig.from_pretrained(encoder)
-        if encoder_config.model_type == FinenerConfig.model_type:
+        if PreTrainedConfig.get_config_dict(encoder)[0].get("model_type") == FinenerConfig.model_type:
             raise ValueError(
                 f"{encoder} is a finener model: load it with FinenerForTokenClassification.from_pretrained(…)"
             )
+        tokenizer = AutoTokenizer.from_pretrained(encoder)
+        encoder_config = AutoConfig.from_pretrained(encoder)
+        encoder_config.dtype = torch.float32  # training starts in it, whatever the checkpoint is stored in
         knobs.setdefault("use_word_shape", tokenizer.tokenize("Ab") == tokenizer.tokenize("ab"))
         if type_vectors_from_names:
             knobs.setdefault("type_vector_size", encoder_config.hidden_size)
-        model = cls(FinenerConfig(encoder_config=encoder_config, ontology=ontology, **knobs))
+        model = cls(FinenerConfig(encoder_config=encoder_config, ontology=ontology, **knobs)).eval()
         pretrained, loading = _load_encoder(encoder)
         missing = [key for key in loading["missing_keys"] if "pooler" not in key]
         if missing:
@@ -541,7 +551,7 @@ class FinenerForTokenClassification(PreTrainedModel):
         if type_vectors_from_names:
             names = [ontology.name_path(t) for t in ontology.ids]
             model.type_head.score.weight.data.copy_(embed_names(model.encoder, tokenizer, names))
-        return model.eval()
+        return model
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """As in transformers, and the pipeline's and handler's code beside it, so that the folder is a whole Hub repo."""

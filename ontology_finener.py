@@ -286,7 +286,7 @@ class Ontology:
         return sums.clamp(max=1.0)
 
     def select_several(self, scores: Tensor, threshold: float) -> list[dict[str, float]]:
-        """Each mention's types that score at least ``threshold``; where none does, the best type's path.
+        """Each mention's assignable types that score at least ``threshold``; where none does, the best one. With their ancestors.
 
         Args:
             scores: (M, C), coherent: see :meth:`cap_by_parents`. Ties for the best go to the deepest type.
@@ -294,13 +294,13 @@ class Ontology:
         Returns:
             For each mention type ids with their scores, closed under ancestors.
         """
-        chosen = []
+        chosen, assignable = [], torch.tensor(self.assignable)
         for row in scores.cpu():
-            indices = (row >= threshold).nonzero()[:, 0].tolist()
+            own = row.masked_fill(~assignable, -1.0)  # (C)
+            indices = (own >= threshold).nonzero()[:, 0].tolist()
             if not indices:
-                best = max((row == row.max()).nonzero()[:, 0].tolist(), key=self.depths.__getitem__)
-                indices = self.closure_indices([best])
-            chosen.append({self.ids[i]: float(row[i]) for i in indices})
+                indices = [max((own == own.max()).nonzero()[:, 0].tolist(), key=self.depths.__getitem__)]
+            chosen.append({self.ids[i]: float(row[i]) for i in self.closure_indices(indices)})
         return chosen
 
     def select_path(self, scores: Sequence[float], best: int, threshold: float) -> dict[str, float]:
@@ -309,8 +309,9 @@ class Ontology:
         Args:
             scores: (K), coherent: see :meth:`sum_over_subtrees`. best: index of the best type.
         """
-        path = sorted(self.closure_indices([best]), key=self.depths.__getitem__)
-        return {self.ids[i]: scores[i] for i in path if scores[i] >= threshold or not self.parents[i]}
+        path = self.closure_indices([best])
+        own = [i for i in path if not self.parents[i] or (self.assignable[i] and scores[i] >= threshold)]
+        return {self.ids[i]: scores[i] for i in sorted(self.closure_indices(own), key=self.depths.__getitem__)}
 
     # ---------------------------------------------------------------- parts, files
 
@@ -358,9 +359,10 @@ class Ontology:
             unknown = set(entry) - {"id", "label", "parents", "assignable", "description"}
             if unknown:
                 raise OntologyError(f"type {entry['id']!r} has unknown keys {sorted(unknown)}; expected {expected}")
-            if not isinstance(entry.get("parents", []), list):
-                raise OntologyError(f"type {entry['id']!r}: parents must be a list of ids, got {entry['parents']!r}")
-            types.append(EntityType(**{**entry, "parents": tuple(entry.get("parents", []))}))
+            parents = entry.get("parents", [])
+            if not isinstance(parents, list) or not all(isinstance(p, str) for p in parents):
+                raise OntologyError(f"type {entry['id']!r}: parents must be a list of ids, got {parents!r}")
+            types.append(EntityType(**{**entry, "parents": tuple(parents)}))
         return cls(content["name"], types, content.get("source", ""))
 
     def to_json(self, path: str | Path) -> None:
@@ -388,9 +390,11 @@ class Ontology:
     def from_tsv(cls, path: str | Path, name: str | None = None) -> Ontology:
         """Reads a table with the columns ``id``, ``label`` and ``parents`` (ids joined by ``|``), TAB-separated, with a header.
 
-        Only ``id`` is required. Raises OntologyError with file and line.
+        Only ``id`` is required. Raises OntologyError with the file and, for a bad row, its line.
         """
         path = Path(path)
+        if not path.is_file():
+            raise OntologyError(f"no ontology file at {path}")
         header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
         columns = header.split("\t")
         if "id" not in columns:
@@ -402,11 +406,14 @@ class Ontology:
             if not row.strip():
                 continue
             cells = dict(zip(columns, row.split("\t"), strict=False))
-            if not cells["id"].strip():
+            if not cells.get("id", "").strip():
                 raise OntologyError(f"{path}:{number}: a type without an id: {row!r}")
             parents = tuple(p.strip() for p in cells.get("parents", "").split("|") if p.strip())
             types.append(EntityType(cells["id"].strip(), cells.get("label", "").strip(), parents))
-        return cls(name or path.stem, types)
+        try:
+            return cls(name or path.stem, types)
+        except OntologyError as error:
+            raise OntologyError(f"{path}: {error}") from error
 
     def to_tsv(self, path: str | Path) -> None:
         """Writes the table of :meth:`from_tsv`."""
@@ -429,10 +436,16 @@ class TypeMapping:
         self.source, self.target = source, target
         self.pairs = [(source.index(s), target.index(t)) for s, t, _ in rows]
         self.weights = [float(w) for _, _, w in rows]
-        for (s, t, _), weight in zip(rows, self.weights, strict=True):
-            if not 0.0 < weight <= 1.0:
-                raise OntologyError(f"the mapping {s} → {t} has the weight {weight}; expected one in (0, 1]")
+        for row in rows:
+            self._check_weight(*row)
         self.reachable: frozenset[int] = frozenset(target.closure_indices(t for _, t in self.pairs))
+
+    @staticmethod
+    def _check_weight(source_id: str, target_id: str, weight: float) -> None:
+        if not 0.0 < weight <= 1.0:
+            raise OntologyError(
+                f"the mapping {source_id} → {target_id} has the weight {weight}; expected one in (0, 1]"
+            )
 
     def scores(self, source_scores: Tensor) -> Tensor:
         """Target scores of source scores: the best weighted source score of the type or of any type below it.
@@ -463,6 +476,7 @@ class TypeMapping:
             try:
                 row = (cells[0], cells[1], float(cells[2]) if len(cells) > 2 else 1.0)
                 source.index(row[0]), target.index(row[1])
+                cls._check_weight(*row)
             except (IndexError, ValueError) as error:
                 raise OntologyError(
                     f"{path}:{number}: expected 'source TAB target TAB weight', got {line!r} ({error})"
