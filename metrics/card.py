@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,12 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 try:
-    from .tables import MEASURES
+    from .tables import score_rows
 except ImportError:
-    from metrics.tables import MEASURES
+    from metrics.tables import score_rows
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
+EXAMPLE = "Angela Merkel visited the Statue of Liberty in New York."
 
 
 def write_card(folder: str | Path, results: Mapping[str, Any]) -> None:
@@ -23,20 +26,18 @@ def write_card(folder: str | Path, results: Mapping[str, Any]) -> None:
         folder: where the model was saved.
         results: content of the run's results file: every figure of the card comes from it.
     """
+    is_hub_name = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", results["encoder"]) and not Path(results["encoder"]).exists()
     data = ModelCardData(
         language="en",
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag="token-classification",
         tags=["finener", "named-entity-recognition", "entity-typing", "fine-grained", "hierarchical"],
-        base_model=results["encoder"] if "/" in results["encoder"] and ":" not in results["encoder"] else None,
-        widget=[{"text": text} for text in results["shown"]] or None,
+        base_model=results["encoder"] if is_hub_name else None,
+        widget=[{"text": shown["text"]} for shown in results["shown"]] or None,
     )
-    rows = [
-        (system, label, *(f"{scores[f'{measure}_{part}']:.3f}" for part in ("precision", "recall", "f1")))
-        for system, scores in results["test"].items()
-        for measure, label in MEASURES.items()
-        if f"{measure}_f1" in scores
-    ]
-    card = ModelCard.from_template(data, template_path=str(TEMPLATE), rows=rows, **results)
+    rows = score_rows(results["test"])
+    text = results["shown"][0]["text"] if results["shown"] else EXAMPLE
+    example = json.dumps(text, ensure_ascii=False)  # a Python literal too, whatever quotes the text holds
+    card = ModelCard.from_template(data, template_path=str(TEMPLATE), rows=rows, example=example, **results)
     card.save(Path(folder) / "README.md")

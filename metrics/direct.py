@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 try:
@@ -14,17 +14,15 @@ except ImportError:
 class DirectHead:
     """Types mentions by mapping their source scores; goes where the pipeline takes a ``head``.
 
-    From the best target root it walks down to the best child as long as the score stays at ``threshold`` or above. A mention whose
-    best root does not reach it gets no type, and so is no mention of the target's.
+    From the best target root it walks down to the best child, as far as the mapping gives any score; :func:`cut_types` then cuts the
+    path at a threshold.
 
     Args:
         mapping: table from the model's source types to the target's.
-        threshold: in [0, 1]; to be tuned on dev data, never on the test part.
     """
 
-    def __init__(self, mapping: TypeMapping, threshold: float):
+    def __init__(self, mapping: TypeMapping):
         self.mapping = mapping
-        self.threshold = threshold
 
     @property
     def ontology(self) -> Ontology:
@@ -41,11 +39,26 @@ class DirectHead:
         candidates: Sequence[int] = self.ontology.roots
         while candidates:
             best = max(candidates, key=scores.__getitem__)
-            if scores[best] < self.threshold or scores[best] == 0.0:
+            if scores[best] == 0.0:
                 break
             path[self.ontology.ids[best]] = scores[best]
             candidates = self.ontology.children[best]
         return path
+
+
+def cut_types(records: Iterable[Mapping[str, Any]], threshold: float) -> list[dict[str, Any]]:
+    """Predicted records without the types that score below ``threshold``, and without the mentions that are left with none.
+
+    Args:
+        records: predictions whose ``type_scores`` never grow along a path from the root, such as :class:`DirectHead`'s.
+        threshold: in [0, 1]; to be tuned on dev data, never on the test part.
+    """
+    return [{**r, "mentions": [m for m in (_cut(m, threshold) for m in r["mentions"]) if m["types"]]} for r in records]
+
+
+def _cut(mention: Mapping[str, Any], threshold: float) -> dict[str, Any]:
+    kept = [(t, s) for t, s in zip(mention["types"], mention["type_scores"], strict=True) if s >= threshold]
+    return {**mention, "types": [t for t, _ in kept], "type_scores": [s for _, s in kept]}
 
 
 def reach_of_mapping(mapping: TypeMapping, records: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -21,15 +21,19 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0].rstrip(), "  ".join("─" * w for w in widths), *(line.rstrip() for line in lines[1:])])
 
 
-def scores_table(systems: Mapping[str, Mapping[str, float]]) -> str:
-    """P, R and F1 of each system by each measure that it was scored by."""
-    rows = [
-        [name, label, *(f"{scores[f'{measure}_{part}']:.3f}" for part in ("precision", "recall", "f1"))]
-        for name, scores in systems.items()
+def score_rows(systems: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    """System, measure, P, R and F1 of every measure that a system was scored by, as text."""
+    return [
+        [system, label, *(f"{scores[f'{measure}_{part}']:.3f}" for part in ("precision", "recall", "f1"))]
+        for system, scores in systems.items()
         for measure, label in MEASURES.items()
         if f"{measure}_f1" in scores
     ]
-    return text_table(["system", "measure", "P", "R", "F1"], rows)
+
+
+def scores_table(systems: Mapping[str, Mapping[str, float]]) -> str:
+    """P, R and F1 of each system by each measure."""
+    return text_table(["system", "measure", "P", "R", "F1"], score_rows(systems))
 
 
 def mentions_table(text: str, mentions: Sequence[Mapping[str, Any]]) -> str:
