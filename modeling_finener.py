@@ -6,6 +6,7 @@ L gold types per mention (padded), C source types, K target types, F shape featu
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import shutil
@@ -528,8 +529,11 @@ class FinenerForTokenClassification(PreTrainedModel):
             **knobs: of :class:`FinenerConfig`. ``use_word_shape`` defaults to True where the tokenizer lower-cases.
 
         Raises:
-            ValueError: when the checkpoint does not hold all of the encoder's weights, which would stay random.
+            ValueError: on an unknown knob, or when the checkpoint does not hold all of the encoder's weights, which would stay random.
         """
+        unknown = sorted(set(knobs) - set(inspect.signature(FinenerConfig).parameters))
+        if unknown:
+            raise ValueError(f"unknown knobs {unknown}: see FinenerConfig")
         if PreTrainedConfig.get_config_dict(encoder)[0].get("model_type") == FinenerConfig.model_type:
             raise ValueError(
                 f"{encoder} is a finener model: load it with FinenerForTokenClassification.from_pretrained(…)"

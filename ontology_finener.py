@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 ONTOLOGY_NAME = "ontology.json"
+TSV_COLUMNS = ("id", "label", "parents", "assignable", "description")
 
 
 class OntologyError(ValueError):
@@ -294,9 +295,8 @@ class Ontology:
         Returns:
             For each mention type ids with their scores, closed under ancestors.
         """
-        chosen, assignable = [], torch.tensor(self.assignable)
-        for row in scores.cpu():
-            own = row.masked_fill(~assignable, -1.0)  # (C)
+        chosen, scores = [], scores.cpu()
+        for row, own in zip(scores, scores.masked_fill(~torch.tensor(self.assignable), -1.0), strict=True):
             indices = (own >= threshold).nonzero()[:, 0].tolist()
             if not indices:
                 indices = [max((own == own.max()).nonzero()[:, 0].tolist(), key=self.depths.__getitem__)]
@@ -388,7 +388,8 @@ class Ontology:
 
     @classmethod
     def from_tsv(cls, path: str | Path, name: str | None = None) -> Ontology:
-        """Reads a table with the columns ``id``, ``label`` and ``parents`` (ids joined by ``|``), TAB-separated, with a header.
+        """Reads a TAB-separated table with a header of some of the columns ``id``, ``label``, ``parents`` (ids joined by ``|``),
+        ``assignable`` (``yes`` or ``no``) and ``description``.
 
         Only ``id`` is required. Raises OntologyError with the file and, for a bad row, its line.
         """
@@ -397,19 +398,12 @@ class Ontology:
             raise OntologyError(f"no ontology file at {path}")
         header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
         columns = header.split("\t")
-        if "id" not in columns:
+        if "id" not in columns or not set(columns) <= set(TSV_COLUMNS):
             raise OntologyError(
-                f"{path}:1: expected a header with the columns id, label, parents (TAB-separated), got {header!r}"
+                f"{path}:1: expected a header with the columns {', '.join(TSV_COLUMNS)} (TAB-separated, only id is required), "
+                f"got {header!r}"
             )
-        types = []
-        for number, row in enumerate(rows, 2):
-            if not row.strip():
-                continue
-            cells = dict(zip(columns, row.split("\t"), strict=False))
-            if not cells.get("id", "").strip():
-                raise OntologyError(f"{path}:{number}: a type without an id: {row!r}")
-            parents = tuple(p.strip() for p in cells.get("parents", "").split("|") if p.strip())
-            types.append(EntityType(cells["id"].strip(), cells.get("label", "").strip(), parents))
+        types = [_type_of_row(row, columns, f"{path}:{n}") for n, row in enumerate(rows, 2) if row.strip()]
         try:
             return cls(name or path.stem, types)
         except OntologyError as error:
@@ -417,8 +411,26 @@ class Ontology:
 
     def to_tsv(self, path: str | Path) -> None:
         """Writes the table of :meth:`from_tsv`."""
-        rows = ["\t".join((t.id, t.label, "|".join(t.parents))) for t in self.types]
-        Path(path).write_text("\n".join(["id\tlabel\tparents", *rows]) + "\n", encoding="utf-8")
+        rows = [
+            (t.id, t.label, "|".join(t.parents), "yes" if t.assignable else "no", t.description) for t in self.types
+        ]
+        lines = ["\t".join(cells) for cells in [TSV_COLUMNS, *rows]]
+        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _type_of_row(row: str, columns: Sequence[str], place: str) -> EntityType:
+    cells = [cell.strip() for cell in row.split("\t")]
+    if len(cells) > len(columns):
+        raise OntologyError(
+            f"{place}: expected at most {len(columns)} cells, one for each column of the header, got {row!r}"
+        )
+    values = dict.fromkeys(TSV_COLUMNS, "") | dict(zip(columns, cells, strict=False))
+    if not values["id"]:
+        raise OntologyError(f"{place}: a type without an id: {row!r}")
+    if values["assignable"] not in ("", "yes", "no"):
+        raise OntologyError(f"{place}: assignable must be yes or no, got {values['assignable']!r}")
+    parents = tuple(p.strip() for p in values["parents"].split("|") if p.strip())
+    return EntityType(values["id"], values["label"], parents, values["assignable"] != "no", values["description"])
 
 
 class TypeMapping:
