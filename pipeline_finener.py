@@ -41,13 +41,14 @@ def split_words(text: str) -> list[tuple[int, int]]:
     """Words of a text as [start, end): runs between white space and punctuation; a CJK character is a word of its own."""
     words: list[tuple[int, int]] = []
     for piece, (start, end) in _PRE_TOKENIZER.pre_tokenize_str(text):
-        if not any(map(_is_cjk, piece)):
+        if piece.split() == [piece] and not any(map(_is_cjk, piece)):
             words.append((start, end))
             continue
         run = start
         for at in range(start, end):
-            if _is_cjk(text[at]):
-                words += [(run, at)] * (run < at) + [(at, at + 1)]
+            alone, gap = _is_cjk(text[at]), text[at].isspace()  # U+001C … U+001F are spaces to Python alone
+            if alone or gap:
+                words += [(run, at)] * (run < at) + [(at, at + 1)] * alone
                 run = at + 1
         words += [(run, end)] * (run < end)
     return words
@@ -190,7 +191,7 @@ class TextEncoder:
 
     def pad(self, windows: Sequence[Window]) -> dict[str, Tensor]:
         """Windows → ``input_ids``, ``attention_mask`` (B, T), ``word_starts`` (B, W), ``word_shapes`` (B, W, F)."""
-        n_tokens = max(len(w.input_ids) for w in windows)
+        n_tokens = max(1, *(len(w.input_ids) for w in windows))
         n_words = max(1, *(len(w.words) for w in windows))
         batch = {
             "input_ids": torch.full((len(windows), n_tokens), self.pad_id),
@@ -228,8 +229,11 @@ def mentions_of_windows(windows: Sequence[Window], found: Sequence[Sequence[Foun
         low = 0 if i == 0 else _middle_of_overlap(windows[i - 1], window)
         high = float("inf") if i + 1 == len(windows) else _middle_of_overlap(window, windows[i + 1])
         kept += [m for m in mentions if low <= m.start < high]
-    kept.sort(key=lambda m: (m.start, -m.score))
-    return [m for i, m in enumerate(kept) if i == 0 or m.start >= max(k.end for k in kept[max(0, i - 4) : i])]
+    joined: list[FoundMention] = []
+    for mention in sorted(kept, key=lambda m: (m.start, -m.score)):
+        if not joined or mention.start >= joined[-1].end:
+            joined.append(mention)
+    return joined
 
 
 def _middle_of_overlap(left: Window, right: Window) -> int:
@@ -251,7 +255,7 @@ class FinenerPipeline(Pipeline):
             that is called with the model and its output and returns each mention's types and scores.
         detection_threshold: least span probability, in [0, 1], in place of the config's.
         mentions: character spans to type in place of detection, ``[(start, end), …]``; for several texts a list of such lists.
-        batch_size: most windows in one forward pass.
+        batch_size: most windows in one forward pass; 32 unless given here or at construction.
 
     Raises:
         TypeError: when an input is no string, or an argument is unknown.
@@ -275,7 +279,7 @@ class FinenerPipeline(Pipeline):
             {} if detection_threshold is None else {"detection_threshold": detection_threshold},
         )
 
-    def __call__(self, inputs: str | Iterable[str], *, batch_size: int = 32, **kwargs: Any) -> Any:
+    def __call__(self, inputs: str | Iterable[str], *, batch_size: int | None = None, **kwargs: Any) -> Any:
         """Mentions of a text, or a list (for a lazy iterable: an iterator) of the mentions of each text."""
         preprocess, forward, postprocess = (
             {**defaults, **given}
@@ -285,24 +289,30 @@ class FinenerPipeline(Pipeline):
                 strict=True,
             )
         )
-        forward["batch_size"] = batch_size
+        forward["batch_size"] = batch_size = batch_size or self._batch_size or 32
         given = preprocess.pop("mentions", None)
         if isinstance(inputs, str):
             return self.run_single([inputs], {"mentions": None if given is None else [given]}, forward, postprocess)[0]
         if isinstance(inputs, Mapping):
             raise TypeError("expected a text or several texts, got a mapping: pass record['text']")
-        results = self._run_many(inputs, given, batch_size, forward, postprocess)
+        try:
+            texts = iter(inputs)
+        except TypeError:
+            raise TypeError(f"expected a text or several texts, got {type(inputs).__name__}") from None
+        results = self._run_many(texts, given, batch_size, forward, postprocess)
         return list(results) if isinstance(inputs, Sized) else results
 
     def _run_many(
-        self, texts: Iterable[str], given: Iterable | None, size: int, forward: dict, postprocess: dict
+        self, texts: Iterator[str], given: Iterable | None, size: int, forward: dict, postprocess: dict
     ) -> Iterator[list[dict]]:
-        texts, spans = iter(texts), iter(given) if given is not None else None
+        spans = iter(given) if given is not None else None
         while group := list(islice(texts, size)):
             mentions = None if spans is None else list(islice(spans, len(group)))
             if mentions is not None and len(mentions) < len(group):
-                raise ValueError("mentions must hold one list of spans for each text")
+                raise ValueError("mentions must hold one list of spans for each text, got fewer")
             yield from self.run_single(group, {"mentions": mentions}, forward, postprocess)
+        if spans is not None and list(islice(spans, 1)):
+            raise ValueError("mentions must hold one list of spans for each text, got more")
 
     def preprocess(self, texts: list[str], mentions: list[Sequence[tuple[int, int]]] | None = None) -> dict[str, Any]:
         """Texts → their windows and, for mentions that are given, each window's spans."""

@@ -54,9 +54,9 @@ def predict_records(
     arguments = {"batch_size": batch_size} | ({} if head is None else {"head": head})
     records = iter(records)
     while group := list(islice(records, batch_size)):
-        given = [[(m["start"], m["end"]) for m in r.get("mentions", [])] for r in group]
-        arguments_now = arguments | ({"mentions": given} if gold_mentions else {})
-        for record, found in zip(group, pipe([r["text"] for r in group], **arguments_now), strict=True):
+        if gold_mentions:
+            arguments["mentions"] = [[(m["start"], m["end"]) for m in r.get("mentions", [])] for r in group]
+        for record, found in zip(group, pipe([r["text"] for r in group], **arguments), strict=True):
             mentions = [
                 {
                     "start": m["start"],
@@ -70,8 +70,12 @@ def predict_records(
             yield {**record, "mentions": mentions, "exhaustive": False, "typed": True, "ontology": ontology}
 
 
-def read_inputs(path: Path) -> Iterator[dict[str, Any]]:
+def read_inputs(path: Path, gold_mentions: bool = False) -> Iterator[dict[str, Any]]:
     """Lines of a ``.jsonl`` file, each an object with a ``text``, or of a ``.txt`` file. A line without an id gets its number, from 1.
+
+    Args:
+        path: of the file.
+        gold_mentions: the mentions that a line brings must be spans of its text; otherwise they may be anything.
 
     Raises:
         InputError: on a line that is no such object, or is not UTF-8.
@@ -80,18 +84,32 @@ def read_inputs(path: Path) -> Iterator[dict[str, Any]]:
         raise InputError(
             f'{path}: expected a .jsonl file (one object with a "text" a line) or a .txt file (one text a line)'
         )
+    expected = '{"id": "1", "text": "Ann left.", "mentions": [{"start": 0, "end": 3}]}'
+    if not gold_mentions:
+        expected = '{"id": "1", "text": "Ann left."}'
     with path.open("rb") as lines:
         for number, raw in enumerate(lines, 1):
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 record = {"text": line} if path.suffix == ".txt" else json.loads(line)
+                _check_input(record, gold_mentions)
             except ValueError as error:
-                raise InputError(
-                    f'{path}:{number}: expected {{"id": "1", "text": "Ann left."}}, found {raw[:60]!r} ({error})'
-                ) from None
-            if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-                raise InputError(f'{path}:{number}: expected {{"id": "1", "text": "Ann left."}}, found {raw[:60]!r}')
+                raise InputError(f"{path}:{number}: expected {expected}, found {raw[:60]!r} ({error})") from None
             yield {"id": str(number), **record}
+
+
+def _check_input(record: Any, gold_mentions: bool) -> None:
+    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+        raise ValueError("no text")
+    record["text"].encode("utf-8")  # raises: half a surrogate pair is no text
+    text, mentions = record["text"], record.get("mentions", []) if gold_mentions else []
+    if not isinstance(mentions, list):
+        raise ValueError("mentions is no list")
+    for mention in mentions:
+        start, end = (mention.get("start"), mention.get("end")) if isinstance(mention, dict) else (None, None)
+        are_numbers = type(start) is int and type(end) is int
+        if not are_numbers or not 0 <= start < end <= len(text) or not text[start:end].strip():
+            raise ValueError(f"{mention!r} is no span with a word of a text of {len(text)} characters")
 
 
 def load_pipeline(model: str, device: str | None = None) -> FinenerPipeline:
@@ -118,7 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", help="cpu, cuda:0, …; by default the first accelerator")
     args = parser.parse_args(arguments)
     try:
-        records = list(read_inputs(args.input))
+        records = list(read_inputs(args.input, args.gold_mentions))
     except (InputError, FileNotFoundError) as error:
         sys.exit(f"predict_finener: {error}")
     pipe = load_pipeline(args.model, args.device)
