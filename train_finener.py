@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from accelerate import PartialState
 from transformers import AutoTokenizer, HfArgumentParser, PreTrainedTokenizerBase, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -32,7 +33,7 @@ try:
     from .data_scripts.schema import RecordError, read_records
     from .metrics.card import write_card
     from .metrics.counting import score_records, type_support
-    from .metrics.direct import DirectHead, reach_of_mapping
+    from .metrics.direct import DirectHead, cut_types, reach_of_mapping
     from .metrics.tables import mentions_table, scores_table
     from .modeling_finener import FinenerForTokenClassification
     from .ontology_finener import Ontology, OntologyError, TypeMapping
@@ -46,7 +47,7 @@ except ImportError:
     from data_scripts.schema import RecordError, read_records
     from metrics.card import write_card
     from metrics.counting import score_records, type_support
-    from metrics.direct import DirectHead, reach_of_mapping
+    from metrics.direct import DirectHead, cut_types, reach_of_mapping
     from metrics.tables import mentions_table, scores_table
     from modeling_finener import FinenerForTokenClassification
     from ontology_finener import Ontology, OntologyError, TypeMapping
@@ -65,7 +66,7 @@ CONVERSION_KNOBS = (
     "detection_threshold",
     "type_threshold",
 )
-DIRECT_THRESHOLDS = [i / 20 for i in range(1, 20)]
+DIRECT_THRESHOLDS = [0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, *(i / 20 for i in range(1, 20))]
 
 
 class ArgumentError(ValueError):
@@ -120,6 +121,9 @@ class FinenerArguments:
     )
 
 
+LIST_KEYS = {f.name for f in dataclasses.fields(FinenerArguments) if f.default_factory is list}
+
+
 @dataclass
 class FinenerTrainingArguments(TrainingArguments):
     """``TrainingArguments`` with this project's defaults."""
@@ -151,18 +155,20 @@ def parse_arguments(command_line: list[str]) -> list[tuple[FinenerArguments, Fin
     """
     known, _ = _parser().parse_known_args(command_line)
     content = _read_yaml(known.config) if known.config else {}
-    sections = {phase: content.pop(phase, {}) or {} for phase in PHASES}
-    phases = known.phases or content.pop("phases", None) or [content.pop("phase", "pretrain")]
+    sections = {phase: _mapping(content.pop(phase, None) or {}, f"{known.config}: {phase}") for phase in PHASES}
+    phases = known.phases or content.pop("phases", None) or content.pop("phase", "pretrain")
     content.pop("phases", None)
     runs = []
-    for phase in phases:
+    for phase in [phases] if isinstance(phases, str) else phases:
         if phase not in PHASES:
             raise ArgumentError(f"unknown phase {phase!r}; there are {' and '.join(PHASES)}")
         values = {**content, **sections[phase], "phase": phase}
         _check_keys(values, known.config)
         parser = _parser()
-        parser.set_defaults(**{key: _as_default(value) for key, value in values.items()})
+        parser.set_defaults(**{key: _as_default(key, value) for key, value in values.items()})
         parsed = parser.parse_args(command_line)
+        if parsed.phase != phase:
+            raise ArgumentError(f"--phase {parsed.phase}: choose what to run with --phases {parsed.phase}")
         args, training = (_fill(kind, parsed) for kind in (FinenerArguments, FinenerTrainingArguments))
         _check_keys({"knobs": args.knobs}, "--knobs")
         runs.append((args, training))
@@ -173,6 +179,7 @@ def _parser() -> HfArgumentParser:
     parser = HfArgumentParser(
         (FinenerArguments, FinenerTrainingArguments), description=__doc__.splitlines()[0], allow_abbrev=False
     )
+    parser.register("type", dict, yaml.safe_load)  # --knobs '{lstm_layers: 1}'
     parser.add_argument("--config", help="YAML file")
     parser.add_argument("--phases", nargs="+", help="which of the YAML's phases to run: pretrain, finetune")
     return parser
@@ -183,8 +190,12 @@ def _read_yaml(path: str) -> dict[str, Any]:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ArgumentError(f"can't read {path}: {error}") from error
+    return _mapping(content, path)
+
+
+def _mapping(content: Any, where: str, example: str = "learning_rate: 0.001") -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise ArgumentError(f"{path} must hold 'key: value' lines, e.g. learning_rate: 0.001")
+        raise ArgumentError(f"{where} must hold 'key: value' lines, e.g. {example}; found {content!r:.60}")
     return content
 
 
@@ -199,17 +210,24 @@ def _check_keys(values: dict[str, Any], where: str) -> None:
         for name in inspect.signature(FinenerConfig).parameters
         if name not in ("kwargs", "ontology", "target_ontology")
     ]
-    for given, allowed, what in ((values, known, "key"), (values.get("knobs") or {}, knobs, "knob")):
+    given_knobs = _mapping(values.get("knobs") or {}, f"{where}: knobs", "lstm_layers: 1")
+    for given, allowed, what in ((values, known, "key"), (given_knobs, knobs, "knob")):
         for key in given:
             if key not in allowed:
-                close = difflib.get_close_matches(key, allowed, 1)
+                close = difflib.get_close_matches(str(key), allowed, 1)
                 raise ArgumentError(
                     f"{where}: unknown {what} {key!r}" + (f"; did you mean {close[0]!r}?" if close else "")
                 )
 
 
-def _as_default(value: Any) -> Any:
-    """Numbers as text: YAML reads 1e-3 as a text, and argparse turns a text default into the kind that the field declares."""
+def _as_default(key: str, value: Any) -> Any:
+    """A YAML value as argparse wants it: numbers as text (YAML reads 1e-3 as a text, argparse knows the field's kind), one text as a list
+    of one where the field is a list.
+    """
+    if isinstance(value, str) and key in LIST_KEYS:
+        return [value]
+    if value is False and key.endswith("_strategy"):
+        return "no"  # which YAML reads as false
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
@@ -246,10 +264,15 @@ def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, 
     if args.phase == "pretrain":
         place = encoder_path(args.encoder)
         ontology = read_ontology(args.ontology, "ontology")
-        model = FinenerForTokenClassification.from_encoder(
-            place, ontology, type_vectors_from_names=args.type_vectors_from_names, **args.knobs
-        )
-        return model, AutoTokenizer.from_pretrained(place), args.encoder
+        try:
+            model = FinenerForTokenClassification.from_encoder(
+                place, ontology, type_vectors_from_names=args.type_vectors_from_names, **args.knobs
+            )
+            return model, AutoTokenizer.from_pretrained(place), args.encoder
+        except OSError as error:
+            raise ArgumentError(
+                f"encoder {args.encoder!r} is neither a folder here nor can it be fetched: {error}"
+            ) from error
     if not args.model:
         raise ArgumentError(
             "model is not set: fine-tuning starts from a pre-trained finener model, e.g. model: outputs/pretrained"
@@ -259,7 +282,11 @@ def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, 
         raise ArgumentError(
             f"knobs {fixed} were fixed by pre-training; fine-tuning may set {', '.join(CONVERSION_KNOBS)}"
         )
-    model = FinenerForTokenClassification.from_pretrained(args.model)
+    try:
+        model = FinenerForTokenClassification.from_pretrained(args.model)
+        tokenizer = AutoTokenizer.from_pretrained(args.model, trust_remote_code=True)
+    except OSError as error:
+        raise ArgumentError(f"model {args.model!r} is neither a folder here nor can it be fetched: {error}") from error
     model.add_conversion(read_ontology(args.target_ontology, "target_ontology"), **args.knobs)
     # In case this path was itself a fine-tuned model: its results tell what encoder everything started from.
     before = Path(args.model) / "results.json"
@@ -268,7 +295,7 @@ def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, 
         if before.is_file()
         else (args.encoder or model.config.encoder_config.model_type)
     )
-    return model, AutoTokenizer.from_pretrained(args.model, trust_remote_code=True), encoder
+    return model, tokenizer, encoder
 
 
 @dataclass
@@ -288,7 +315,7 @@ def load_data(
     """Reads, checks, splits and mixes the records of a phase.
 
     Raises:
-        ArgumentError: when there is nothing to train on, or a record's ontology is not one of the model's.
+        ArgumentError: when there is nothing to train on, or a record's ontology, or one of its types, is not one of the model's.
         RecordError: on a record that is not valid.
     """
     ontologies = {o.name: o for o in (model.config.ontology, model.config.target_ontology) if o is not None}
@@ -305,7 +332,7 @@ def load_data(
                 )
             for mention in record["mentions"] if record["typed"] else ():
                 for type_id in mention["types"]:
-                    ontologies[record["ontology"]].index(type_id)
+                    _check_type(ontologies[record["ontology"]], type_id, record["id"])
         return records
 
     typing, detection = read(args.typing_data), read(args.detection_data)
@@ -322,7 +349,20 @@ def load_data(
         train = [*parts[0], *parts[1]]
     if not train:
         raise ArgumentError("there is nothing to train on: typing_data and detection_data are empty")
-    return PhaseData(train, parts[2], dev, test, typing)
+    by_length = sorted(parts[2], key=lambda r: len(r["text"]))  # evaluation reads them in order: less padding
+    return PhaseData(train, by_length, dev, test, typing)
+
+
+def _check_type(ontology: Ontology, type_id: str, record_id: str) -> None:
+    try:
+        assignable = ontology.assignable[ontology.index(type_id)]
+    except OntologyError as error:
+        raise ArgumentError(f"record {record_id!r}: {error}") from None
+    if not assignable:
+        raise ArgumentError(
+            f"record {record_id!r} has the type {type_id!r}, which only fills a gap in the hierarchy of {ontology.name!r}; "
+            "give it a type above or below"
+        )
 
 
 def hold_out_documents(records: list[dict], share: float, seed: int) -> tuple[list[dict], list[dict]]:
@@ -348,6 +388,10 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
         model.freeze(args.freeze)
     encoder = TextEncoder(tokenizer, model.config)
     data = load_data(args, model, encoder, training.seed)
+    if not data.dev and training.eval_strategy != "no":
+        raise ArgumentError(
+            "there is nothing to choose the best checkpoint by: name dev_data, or set eval_strategy: no and load_best_model_at_end: false"
+        )
     trained = model.config.target_ontology or model.config.ontology
     support = type_support(data.typing, trained)
     if training.process_index == 0:
@@ -377,7 +421,6 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
         "type_support": support,
         "unpredictable": unpredictable,
         "dev": history,
-        "shown": args.show,
     }
     if training.process_index == 0:
         finish(model, tokenizer, args, data, output_dir, results, started)
@@ -454,6 +497,7 @@ def finish(
     pipe = FinenerPipeline(model=model.eval(), tokenizer=tokenizer, device=model.device)
     results["test"], extra = score_systems(pipe, args, data)
     results |= extra
+    results["shown"] = [{"text": text, "mentions": pipe(text)} for text in args.show]
     results["seconds"] = round(time.time() - started, 1)
     model.save_pretrained(output_dir)
     tokenizer.save_pretrained(output_dir)
@@ -469,8 +513,8 @@ def finish(
             f"Direct: threshold {extra['direct']['threshold']:.2f}, tuned on dev; its mapping reaches {reach['types']:.0%} of the target "
             f"types, {reach['gold_types']:.0%} of those in the test part and {reach['gold_mentions']:.0%} of its mentions"
         )
-    for text in args.show:
-        print("\n" + mentions_table(text, pipe(text)))
+    for shown in results["shown"]:
+        print("\n" + mentions_table(shown["text"], shown["mentions"]))
     print(f"\n{args.phase}: {results['seconds']:.0f} s; the model is in {output_dir}\n")
 
 
@@ -489,12 +533,10 @@ def score_systems(
         tune = [r for r in data.tune if r["typed"] and r["exhaustive"] and r["ontology"] == ontology.name]
         if not tune:
             raise ArgumentError("the Direct baseline needs dev_data with target types: its threshold is tuned there")
-        curve = {
-            t: score_records(tune, predict_records(pipe, tune, head=DirectHead(mapping, t)), ontology)
-            for t in DIRECT_THRESHOLDS
-        }
+        tune_paths, test_paths = (list(predict_records(pipe, part, head=DirectHead(mapping))) for part in (tune, test))
+        curve = {t: score_records(tune, cut_types(tune_paths, t), ontology) for t in DIRECT_THRESHOLDS}
         best = max(curve, key=lambda t: curve[t]["typed_f1"])
-        systems["Direct"] = score_records(test, predict_records(pipe, test, head=DirectHead(mapping, best)), ontology)
+        systems["Direct"] = score_records(test, cut_types(test_paths, best), ontology)
         extra["direct"] = {
             "threshold": best,
             "dev_typed_f1": {str(t): scores["typed_f1"] for t, scores in curve.items()},
@@ -533,7 +575,8 @@ def main(command_line: list[str] | None = None) -> None:
                 args.model = pretrained
             pretrained = training.output_dir  # run_phase moves the trainer's own folder
             run_phase(args, training)
-    except (ArgumentError, OntologyError, RecordError) as error:
+            PartialState().wait_for_everyone()  # the next phase reads what the main process has just written
+    except (ArgumentError, FileNotFoundError, OntologyError, RecordError) as error:
         sys.exit(f"train_finener: {error}")
 
 

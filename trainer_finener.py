@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +18,14 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import EvalPrediction, Trainer
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_pt_utils import DistributedLengthGroupedSampler
 
 try:
     from .configuration_finener import FinenerConfig
     from .metrics.counting import COUNTS, add_counts, count_detection, count_given, count_typed, scores_of_counts
     from .modeling_finener import LOSS_PARTS, B, FinenerForTokenClassification, FinenerOutput, I, O
     from .ontology_finener import Ontology
-    from .pipeline_finener import EncodedText, TextEncoder
+    from .pipeline_finener import EncodedText, TextEncoder, Window
 except ImportError:
     if __package__:
         raise
@@ -32,7 +33,7 @@ except ImportError:
     from metrics.counting import COUNTS, add_counts, count_detection, count_given, count_typed, scores_of_counts
     from modeling_finener import LOSS_PARTS, B, FinenerForTokenClassification, FinenerOutput, I, O
     from ontology_finener import Ontology
-    from pipeline_finener import EncodedText, TextEncoder
+    from pipeline_finener import EncodedText, TextEncoder, Window
 
 Record = Mapping[str, Any]
 
@@ -50,36 +51,54 @@ def word_spans(encoded: EncodedText, mentions: Sequence[Mapping[str, Any]]) -> l
     return spans
 
 
+def fits_window(encoded: EncodedText, encoder: TextEncoder) -> bool:
+    """Whether one window holds all words of a text."""
+    return not encoded.words or encoder.end_of_window(encoded, 0) == len(encoded.words)
+
+
+def whole_window(encoded: EncodedText, encoder: TextEncoder) -> Window:
+    """The window that holds all words of a text. Raises ValueError when there is none."""
+    if not fits_window(encoded, encoder):
+        raise ValueError(
+            f"a text of {len(encoded.words)} words does not fit a window: pass its record through cut_record"
+        )
+    return encoder.window(encoded, 0, len(encoded.words))
+
+
 def cut_record(record: Record, encoder: TextEncoder) -> list[dict[str, Any]]:
     """A record as one or more records that each fit a window, every word and every mention in exactly one of them.
 
     Raises:
         ValueError: on a mention that is longer than a window.
     """
-    encoded = encoder.encode(record["text"])
-    if not encoded.words or encoder.end_of_window(encoded, 0) == len(encoded.words):
+    text, encoded = record["text"], encoder.encode(record["text"])
+    if fits_window(encoded, encoder):
         return [dict(record)]
-    inside = {i for span in word_spans(encoded, record["mentions"]) if span for i in range(span[0] + 1, span[1])}
+    starts = [start for start, _ in encoded.words]
+    edges = [0, *starts[1:], len(text)]  # the part that begins with word i begins at edges[i]
+    inside = {
+        i for m in record["mentions"] for i in range(bisect_right(starts, m["start"]), bisect_left(starts, m["end"]))
+    }
     parts, first = [], 0
     while first < len(encoded.words):
         longest = stop = encoder.end_of_window(encoded, first)
-        while stop in inside:
+        # By itself a part may have more sub-tokens than within its text (byte-level BPE and Unigram).
+        while stop > first and (
+            stop in inside or not fits_window(encoder.encode(text[edges[first] : edges[stop]]), encoder)
+        ):
             stop -= 1
         if stop == first:
             raise ValueError(
-                f"record {record['id']!r} has a mention of more than {longest - first} words at {encoded.words[first][0]}; "
+                f"record {record['id']!r} has a mention of more than {longest - first} words at {starts[first]}; "
                 "a mention must fit one window: raise window_words"
             )
-        begin = encoded.words[first][0] if parts else 0
-        end = encoded.words[stop][0] if stop < len(encoded.words) else len(record["text"])
+        begin, end = edges[first], edges[stop]
         mentions = [
-            {**m, "start": m["start"] - begin, "end": min(m["end"], end) - begin}
+            {**m, "start": m["start"] - begin, "end": m["end"] - begin}
             for m in record["mentions"]
             if begin <= m["start"] < end
         ]
-        parts.append(
-            {**record, "id": f"{record['id']}#{len(parts)}", "text": record["text"][begin:end], "mentions": mentions}
-        )
+        parts.append({**record, "id": f"{record['id']}#{len(parts)}", "text": text[begin:end], "mentions": mentions})
         first = stop
     return parts
 
@@ -121,10 +140,7 @@ class WordStateCache:
         self, texts: Iterable[str], model: FinenerForTokenClassification, encoder: TextEncoder, batch_size: int = 32
     ) -> None:
         """Runs the encoder over every different text, those of like length together."""
-        windows = {}
-        for text in dict.fromkeys(texts):
-            encoded = encoder.encode(text)
-            windows[text] = encoder.window(encoded, 0, len(encoded.words))
+        windows = {text: whole_window(encoder.encode(text), encoder) for text in dict.fromkeys(texts)}
         order = sorted(windows, key=lambda t: (-len(windows[t].input_ids), t))
         total = sum(len(w.words) for w in windows.values())
         size = model.config.encoder_config.hidden_size * len(model.config.encoder_layers)
@@ -191,7 +207,7 @@ class FinenerCollator:
     def __call__(self, records: Sequence[Record]) -> dict[str, Tensor]:
         """The batch of some records."""
         encodings = [self.encoder.encode(record["text"]) for record in records]
-        batch = self.encoder.pad([self.encoder.window(e, 0, len(e.words)) for e in encodings])
+        batch = self.encoder.pad([whole_window(encoded, self.encoder) for encoded in encodings])
         width = batch["word_starts"].shape[1]
         batch["labels"] = torch.full((len(records), width), -100)
         batch["facts"] = torch.zeros(len(records), len(FACTS), dtype=torch.long)
@@ -300,11 +316,17 @@ class FinenerTrainer(Trainer):
         self.loss_weights = torch.tensor([float(loss_weights.get(part, 0.0)) for part in LOSS_PARTS])
         self._sums = torch.zeros(2, len(LOSS_PARTS))  # since the last log: losses times counts, counts
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
-        """Random batches of records of like length: less padding, so about twice the speed on sentences."""
+    def _get_train_sampler(self, train_dataset: Any = None) -> DistributedLengthGroupedSampler:
+        """Random batches of records of like length: less padding, so about twice the speed on sentences.
+
+        The order follows from seed and epoch alone, never from the state of a process, so all processes agree on it (accelerate deals
+        the batches out to them: hence one replica) and so does a run that is resumed.
+        """
         records = self.train_dataset if train_dataset is None else train_dataset
-        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(batch_size, lengths=[len(record["text"]) for record in records])
+        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        lengths = [len(record["text"]) for record in records]
+        return DistributedLengthGroupedSampler(batch_size, num_replicas=1, rank=0, seed=seed, lengths=lengths)
 
     # ---------------------------------------------------------------- losses
 
@@ -395,7 +417,7 @@ def count_batch(
     ontology = model.config.target_ontology if is_target else model.config.ontology
     labels = batch["target_type_labels" if is_target else "type_labels"].tolist()
     facts = batch["facts"].tolist()
-    decoded = _by_record(found, model.select_types(found), ontology, len(facts))
+    decoded = _by_record(found, model.select_types(found), ontology, len(facts), model.config.detection_threshold)
     typed = _by_record(given, model.select_types(given), ontology, len(facts))
     rows = []
     for r, (exhaustive, judged, lost_mentions, lost_pairs) in enumerate(facts):
@@ -412,12 +434,14 @@ def count_batch(
 
 
 def _by_record(
-    output: FinenerOutput, kinds: Sequence[Mapping[str, float]], ontology: Ontology, n_records: int
+    output: FinenerOutput, kinds: Sequence[Mapping[str, float]], ontology: Ontology, n_records: int, least: float = 0.0
 ) -> list[dict[tuple[int, int], list[int]]]:
-    """The typed spans of each record of an output."""
+    """The typed spans of each record of an output, those whose probability is at least ``least``."""
     records: list[dict[tuple[int, int], list[int]]] = [{} for _ in range(n_records)]
-    for (record, first, stop), types in zip(output.mention_spans.tolist(), kinds, strict=True):
-        records[record][first, stop] = [ontology.index(t) for t in types]
+    rows = zip(output.mention_spans.tolist(), output.mention_scores.tolist(), kinds, strict=True)
+    for (record, first, stop), score, types in rows:
+        if score >= least:
+            records[record][first, stop] = [ontology.index(t) for t in types]
     return records
 
 
