@@ -1,0 +1,69 @@
+"""Everything runs offline and on one thread."""
+
+# ruff: noqa: E402 (the environment must be set before transformers is imported)
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+CACHE = tempfile.TemporaryDirectory(prefix="finener-tests-")
+os.environ.update(
+    HF_HOME=CACHE.name,  # caches and remote code of this run, and of the processes that it starts
+    HF_HUB_OFFLINE="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
+    TOKENIZERS_PARALLELISM="false",
+)
+for name in ("HF_MODULES_CACHE", "HF_HUB_CACHE", "HF_DATASETS_CACHE"):
+    os.environ.pop(name, None)
+
+import pytest
+import tiny
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from modeling_finener import FinenerForTokenClassification
+from ontology_finener import Ontology
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def source() -> Ontology:
+    return tiny.two_parent_ontology()
+
+
+@pytest.fixture(scope="session")
+def target() -> Ontology:
+    return tiny.target_ontology()
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return tiny.wordpiece_tokenizer(lowercase=False)
+
+
+@pytest.fixture(scope="session", params=tiny.TOKENIZERS)
+def any_tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
+    """Each kind of tokenizer in turn."""
+    return tiny.TOKENIZERS[request.param]()
+
+
+@pytest.fixture
+def model(tokenizer: PreTrainedTokenizerFast) -> FinenerForTokenClassification:
+    """A new one for each test, which may train it; seed 0."""
+    return tiny.tiny_model(tokenizer)
+
+
+@pytest.fixture
+def target_model(tokenizer: PreTrainedTokenizerFast) -> FinenerForTokenClassification:
+    """As ``model``, with a conversion head."""
+    return tiny.tiny_model(tokenizer, target=True)
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
+    """A pretrained encoder with its tokenizer, cased WordPiece."""
+    return tiny.save_tiny_encoder(tmp_path_factory.mktemp("encoder"), tokenizer)

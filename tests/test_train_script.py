@@ -1,0 +1,552 @@
+"""The training script, as people run it: a YAML file, a folder of records, and what it leaves or says."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file
+from test_trainer import SOURCE, TARGET, record
+
+import train_finener
+from data_scripts.schema import RecordError, read_records, write_records
+from metrics.counting import score_records
+from predict_finener import load_pipeline, predict_records
+from train_finener import ArgumentError, hold_out_documents, parse_arguments
+from trainer_finener import data_hash
+
+MORE_TARGET = [
+    record("x0", "[Ada|per.artist.painter] came.", "tgt"),
+    record("x1", "We saw [Oslo|loc.city.capital] and [ACME|org.company].", "tgt"),
+    record("x2", "[Bo|per.politician] left [Bree|loc.city]", "tgt"),
+]
+COMMON = {
+    "phases": ["pretrain", "finetune"],
+    "encoder": "encoder",
+    "ontology": "src.json",
+    "target_ontology": "tgt.json",
+    "dev_data": ["dev_source.jsonl", "dev_target.jsonl"],
+    "seed": 5,
+    "use_cpu": True,
+    "disable_tqdm": True,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 0.01,
+    "lr_scheduler_type": "constant",
+    "num_train_epochs": 2,
+    "logging_steps": 1,
+}
+PRETRAIN = {
+    "output_dir": "out/pretrained",
+    "detection_data": ["detection.jsonl"],
+    "typing_data": ["typing.jsonl"],
+    "detection_share": 0.5,
+    "freeze": "encoder",
+    "knobs": {"lstm_hidden_size": 8, "lstm_layers": 1, "detection_threshold": 0.2},
+}
+FINETUNE = {
+    "output_dir": "out/final",
+    "typing_data": ["target.jsonl"],
+    "test_data": ["test.jsonl"],
+    "mapping": "mapping.tsv",
+    "freeze": "detection",
+    "knobs": {"conversion_hidden_size": 12},
+    "num_train_epochs": 3,
+    "show": ['Ada saw "Rome" and Oslo.', "It rains."],
+}
+
+
+def make_workplace(folder: Path, encoder: Path) -> Path:
+    """Everything that a run of both phases needs, under names that do not tell where it lies."""
+    folder.mkdir(exist_ok=True)
+    shutil.copytree(encoder, folder / "encoder")
+    tiny.two_parent_ontology().to_json(folder / "src.json")
+    tiny.target_ontology().to_json(folder / "tgt.json")
+    (folder / "mapping.tsv").write_text(
+        "artist\tper.artist.painter\nperson\tper\ncompany\torg.company\nplace\tloc\t0.9\n"
+    )
+    untyped = [
+        {
+            **r,
+            "id": f"{r['id']}!",
+            "typed": False,
+            "ontology": "",
+            "mentions": [{**m, "types": []} for m in r["mentions"]],
+        }
+        for r in SOURCE
+    ]
+    files = {
+        "detection": untyped,
+        "typing": [{**r, "exhaustive": False} for r in SOURCE],
+        "dev_source": [{**r, "id": f"dev{r['id']}"} for r in SOURCE[:3]],
+        "dev_target": [{**r, "id": f"dev{r['id']}"} for r in TARGET],
+        "target": TARGET,
+        "test": MORE_TARGET,
+    }
+    for name, records in files.items():
+        write_records(records, folder / f"{name}.jsonl")
+    return folder
+
+
+def write_config(folder: Path, content: Any = None, **changes: Any) -> None:
+    """Writes ``run.yaml``; a change to None takes the key away."""
+    if content is None:
+        content = {**COMMON, "pretrain": PRETRAIN, "finetune": FINETUNE} | changes
+        content = {k: v for k, v in content.items() if v is not None}
+    (folder / "run.yaml").write_text(content if isinstance(content, str) else yaml.safe_dump(content), encoding="utf-8")
+
+
+def run(*command_line: str) -> str:
+    """What the script prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        train_finener.main(["--config", "run.yaml", *command_line])
+    return printed.getvalue()
+
+
+@pytest.fixture
+def workplace(tmp_path, encoder_folder, monkeypatch) -> Path:
+    """An own folder, which is the working directory."""
+    make_workplace(tmp_path, encoder_folder)
+    write_config(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, encoder_folder) -> Path:
+    """The folder of a run of both phases; what it printed is in ``printed.txt``."""
+    folder = make_workplace(tmp_path_factory.mktemp("finished"), encoder_folder)
+    write_config(folder)
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["/somewhere/train_finener.py", "--config", "run.yaml"])
+        (folder / "printed.txt").write_text(run(), encoding="utf-8")
+    return folder
+
+
+def results_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+# -------------------------------------------------------------------- what a run leaves
+
+
+@pytest.mark.parametrize("name", ["pretrained", "final"])
+def test_each_phase_leaves_a_whole_model_folder_and_its_checkpoint(finished, name):
+    files = {p.name for p in (finished / "out" / name).iterdir()}
+    assert files >= {
+        "config.json",
+        "model.safetensors",
+        "ontology.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "README.md",
+        "results.json",
+        "configuration_finener.py",
+        "modeling_finener.py",
+        "ontology_finener.py",
+        "pipeline_finener.py",
+        "handler.py",
+    }
+    checkpoints = list((finished / "out" / "checkpoints" / name).glob("checkpoint-*"))
+    assert 1 <= len(checkpoints) <= 2  # the last and, where it is another, the best
+    assert all((c / "optimizer.pt").is_file() for c in checkpoints)
+    assert not list((finished / "out" / name).glob("checkpoint-*"))
+
+
+def test_the_results_hold_what_proves_the_figures(finished):
+    pretrained, final = (results_of(finished / "out" / name) for name in ("pretrained", "final"))
+    for results, phase, ontology in ((pretrained, "pretrain", "src"), (final, "finetune", "tgt")):
+        assert (results["phases"], results["ontology"], results["seed"]) == ([phase], ontology, 5)
+        assert results["encoder"] == "encoder"
+        assert results["command"] == "train_finener.py --config run.yaml"
+        assert results["config"]["learning_rate"] == 0.01 and results["config"]["use_cpu"] is True
+        assert results["versions"]["torch"] == torch.__version__
+        assert set(results["versions"]) >= {"python", "transformers", "tokenizers", "accelerate", "datasets"}
+        assert {row["epoch"] for row in results["dev"]["curve"]} >= {1.0, 2.0}
+        assert results["seconds"] > 0
+        logged = {k for row in results["dev"]["curve"] for k in row}
+        assert {"loss_detection", "eval_score", "eval_loss"} <= logged
+    # the section's value beats the common one, and both beat the default
+    assert pretrained["config"]["num_train_epochs"] == 2 and "num_train_epochs" not in final["config"]  # 3: the default
+    assert pretrained["config"]["knobs"] == PRETRAIN["knobs"] and final["config"]["knobs"] == FINETUNE["knobs"]
+    assert pretrained["test"] == {} and set(final["test"]) == {"Direct", "fine-tuned"}
+    assert pretrained["records"] == {"train": 12, "dev": 8, "test": 0}  # 6 with types to learn, as many again
+    assert final["records"] == {"train": 5, "dev": 8, "test": 3}
+    assert final["type_support"] == {"types": 10, "mentions": 9, "seen_1": 10, "seen_10": 0, "seen_50": 0}
+    assert final["unpredictable"] == {"mentions": 2, "of": 22, "records": 2}  # Fix, in train and in dev
+    assert final["data"]["test"] == data_hash(read_records(finished / "test.jsonl"))
+    assert final["data"]["train"] == data_hash(read_records(finished / "target.jsonl"))
+    assert 0 <= final["direct"]["threshold"] < 1 and final["direct"]["reach"]["gold_mentions"] == pytest.approx(2 / 5)
+
+
+def test_the_test_scores_are_those_of_the_model_that_was_saved(finished):
+    pipe = load_pipeline(str(finished / "out" / "final"), "cpu")
+    test = list(read_records(finished / "test.jsonl"))
+    scores = score_records(test, predict_records(pipe, test), pipe.model.config.target_ontology)
+    assert results_of(finished / "out" / "final")["test"]["fine-tuned"] == pytest.approx(scores)
+    assert pipe.model.config.detection_threshold == 0.2
+
+
+def test_the_dev_scores_are_those_of_the_best_epoch(finished):
+    for name in ("pretrained", "final"):
+        dev = results_of(finished / "out" / name)["dev"]
+        by_epoch = [row["eval_score"] for row in dev["curve"] if "eval_score" in row]
+        assert dev["scores"]["score"] == pytest.approx(max(by_epoch), abs=1e-6)
+
+
+def test_the_results_and_the_card_tell_no_path_of_the_machine(finished):
+    for path in [*(finished / "out").glob("*/results.json"), *(finished / "out").glob("*/README.md")]:
+        text = path.read_text(encoding="utf-8")
+        assert str(finished) not in text and str(Path.home()) not in text and str(Path.cwd()) not in text
+        assert not re.findall(r"[\"'`\s](/[\w.-]+/[\w./-]*)", text)
+
+
+def test_the_card_shows_the_figures_of_the_results(finished):
+    final = results_of(finished / "out" / "final")
+    card = ModelCard.load(finished / "out" / "final" / "README.md")
+    for system, scores in final["test"].items():
+        figures = " | ".join(f"{scores[f'typed_{part}']:.3f}" for part in ("precision", "recall", "f1"))
+        assert f"| {system} | typed, strict | {figures} |" in card.text
+    assert [w["text"] for w in card.data.to_dict()["widget"]] == FINETUNE["show"]
+    assert "base_model" not in card.data.to_dict()  # the encoder is a folder
+
+
+def test_the_run_prints_support_losses_scores_and_the_shown_texts(finished):
+    printed = (finished / "printed.txt").read_text(encoding="utf-8")
+    assert "pretrain: 12 training records, 8 dev records; 12 typed mentions train" in printed
+    assert "finetune: 5 training records, 8 dev records; 9 typed mentions train 10 of 10 types" in printed
+    assert "2 of 22 gold mentions begin or end inside a word" in printed and "'Fix' in …'preFixed" in printed
+    assert "loss_detection" in printed and "loss_typing" in printed and "loss_conversion" in printed
+    assert re.search(r"fine-tuned +typed, strict +0\.\d{3}|fine-tuned +typed, strict +1\.000", printed)
+    assert "Direct: threshold" in printed
+    for text in FINETUNE["show"]:
+        assert text in printed
+
+
+def test_fine_tuning_leaves_detection_as_pre_training_left_it(finished):
+    before, after = (load_file(finished / "out" / name / "model.safetensors") for name in ("pretrained", "final"))
+    for name, weight in before.items():
+        if name.split(".")[0] in ("encoder", "lstm", "tagger", "crf"):
+            assert torch.equal(weight, after[name]), name
+    assert any(not torch.equal(w, after[name]) for name, w in before.items() if name.startswith("type_head"))
+
+
+def test_the_final_folder_loads_in_a_fresh_process_far_from_the_project(finished, tmp_path):
+    program = """
+import json, sys
+from transformers import AutoModelForTokenClassification, pipeline
+model, loading = AutoModelForTokenClassification.from_pretrained(sys.argv[1], trust_remote_code=True, output_loading_info=True)
+assert not any(loading.values()), loading
+ner = pipeline("token-classification", model=sys.argv[1], trust_remote_code=True, device="cpu")
+print(json.dumps([type(ner).__name__, ner(sys.argv[2])]))
+"""
+    text = FINETUNE["show"][0]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    command = [sys.executable, "-c", program, str(finished / "out" / "final"), text]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    name, mentions = json.loads(done.stdout.splitlines()[-1])
+    expected = load_pipeline(str(finished / "out" / "final"), "cpu")(text)
+    assert name == "FinenerPipeline" and [m["types"].keys() for m in mentions] == [m["types"].keys() for m in expected]
+    assert [(m["start"], m["end"], m["entity_group"]) for m in mentions] == [
+        (m["start"], m["end"], m["entity_group"]) for m in expected
+    ]
+    assert [m["score"] for m in mentions] == pytest.approx([m["score"] for m in expected], rel=1e-4)
+    assert results_of(finished / "out" / "final")["shown"][0]["text"] == text
+    shown = results_of(finished / "out" / "final")["shown"][0]["mentions"]
+    assert [m["word"] for m in shown] == [m["word"] for m in expected]
+
+
+# -------------------------------------------------------------------- runs beside each other
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def differing(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> list[str]:
+    assert left.keys() == right.keys()
+    return [name for name in left if not torch.equal(left[name], right[name])]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(workplace):
+    short = ("--phases", "pretrain", "--num_train_epochs", "1")
+    for name, seed in (("a", "5"), ("b", "5"), ("c", "6")):
+        run(*short, "--output_dir", f"out/{name}", "--seed", seed)
+    a, b, c = (workplace / "out" / name for name in "abc")
+    assert differing(weights(a), weights(b)) == []
+    assert len(differing(weights(a), weights(c))) > 5
+    first, second = results_of(a), results_of(b)
+    assert first["dev"] == second["dev"] and first["data"] == second["data"]
+
+
+def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(workplace):
+    write_config(workplace, load_best_model_at_end=False)  # the last weights, whichever are the best
+    options = ("--phases", "pretrain", "--detection_share", "0.4")
+    run(*options, "--output_dir", "out/straight", "--num_train_epochs", "2")
+    run(*options, "--output_dir", "out/stopped", "--num_train_epochs", "1")
+    halfway = weights(workplace / "out" / "stopped")
+    printed = run(
+        *options, "--output_dir", "out/stopped", "--num_train_epochs", "2", "--resume_from_checkpoint", "true"
+    )
+    assert "resuming from out/checkpoints/stopped/checkpoint-" in printed
+    straight, resumed = (weights(workplace / "out" / name) for name in ("straight", "stopped"))
+    assert differing(straight, resumed) == []
+    assert len(differing(halfway, resumed)) > 5
+
+
+def test_resuming_without_a_checkpoint_says_so_and_starts_from_the_beginning(workplace):
+    printed = run("--phases", "pretrain", "--num_train_epochs", "1", "--resume_from_checkpoint", "true")
+    assert "no checkpoint in out/checkpoints/pretrained: starting from the beginning" in printed
+    assert (workplace / "out" / "pretrained" / "model.safetensors").is_file()
+
+
+def test_fine_tuning_alone_starts_from_the_model_that_is_named(finished, workplace):
+    shutil.copytree(finished / "out" / "pretrained", workplace / "given")
+    run("--phases", "finetune", "--model", "given", "--results_file", "somewhere/else.json")
+    final = workplace / "out" / "final"
+    assert differing(weights(final), weights(finished / "out" / "final")) == []  # what both phases in a row gave
+    assert json.loads((workplace / "somewhere" / "else.json").read_text()) == results_of(final)
+    assert results_of(final)["encoder"] == "encoder"
+
+
+def test_training_without_dev_data_keeps_the_last_weights(workplace):
+    config = {**COMMON, "pretrain": PRETRAIN, "dev_data": [], "load_best_model_at_end": False, "num_train_epochs": 1}
+    write_config(workplace, yaml.safe_dump(config) + "eval_strategy: no\n")
+    run("--phases", "pretrain")
+    results = results_of(workplace / "out" / "pretrained")
+    assert results["dev"]["scores"] == {} and results["records"]["dev"] == 0
+    last = load_file(next((workplace / "out/checkpoints/pretrained").glob("checkpoint-*")) / "model.safetensors")
+    assert differing(last, weights(workplace / "out" / "pretrained")) == []
+
+
+def test_a_long_record_is_trained_on_in_parts(workplace):
+    long = record("long", "[Ada|artist] and [Bo|person] saw [ACME|company]. " * 12)
+    write_records([long], workplace / "typing.jsonl")
+    run("--phases", "pretrain", "--num_train_epochs", "1", "--detection_share", "0")
+    results = results_of(workplace / "out" / "pretrained")
+    assert results["records"]["train"] > 3
+    assert results["type_support"]["mentions"] == 36
+    assert results["unpredictable"]["of"] == 36 + 13  # train and dev
+
+
+def test_without_cached_states_the_losses_are_the_same_up_to_half_precision(workplace):
+    curves = []
+    for name, cached in (("a", "true"), ("b", "false")):
+        run(
+            "--phases",
+            "pretrain",
+            "--num_train_epochs",
+            "1",
+            "--output_dir",
+            f"out/{name}",
+            "--cache_encoder_states",
+            cached,
+        )
+        curve = results_of(workplace / "out" / name)["dev"]["curve"]
+        curves.append([row["loss"] for row in curve if "loss" in row])
+    assert len(curves[0]) == 3 and curves[0] == pytest.approx(curves[1], rel=0.02)
+
+
+# -------------------------------------------------------------------- arguments
+
+
+def test_the_command_line_beats_the_section_and_the_section_beats_the_common_part(workplace):
+    write_config(workplace, weight_decay=0.5, pretrain={**PRETRAIN, "learning_rate": 0.02}, finetune={"seed": 9})
+    (_, pretrain), (_, finetune) = parse_arguments(["--config", "run.yaml"])
+    assert (pretrain.learning_rate, finetune.learning_rate) == (0.02, 0.01)
+    assert (pretrain.seed, finetune.seed) == (5, 9)
+    assert pretrain.weight_decay == finetune.weight_decay == 0.5
+    command_line = ["--config", "run.yaml", "--learning_rate", "0.3", "--weight_decay=0", "--dev_data", "a", "b"]
+    for args, training in parse_arguments(command_line):
+        assert (training.learning_rate, training.weight_decay, args.dev_data) == (0.3, 0.0, ["a", "b"])
+
+
+def test_phases_come_from_the_command_line_the_yaml_or_the_default(workplace):
+    def phases(*command_line):
+        return [args.phase for args, _ in parse_arguments(list(command_line))]
+
+    assert phases() == ["pretrain"]
+    assert phases("--config", "run.yaml") == ["pretrain", "finetune"]
+    assert phases("--config", "run.yaml", "--phases", "finetune") == ["finetune"]
+    write_config(workplace, phases="finetune")
+    assert phases("--config", "run.yaml") == ["finetune"]
+    write_config(workplace, phases=None, phase="finetune")
+    assert phases("--config", "run.yaml") == ["finetune"]
+
+
+def test_yaml_numbers_lists_and_mappings_arrive_as_what_they_are(workplace):
+    write_config(
+        workplace,
+        "learning_rate: 1e-3\nnum_train_epochs: 2\nwarmup_steps: 0.1\nuse_cpu: true\nshow: a text\n"
+        "dev_data: dev.jsonl\nknobs: {lstm_layers: 1, encoder_layers: [-1, 1]}\nhub_model_id: null\n",
+    )
+    ((args, training),) = parse_arguments(["--config", "run.yaml"])
+    assert training.learning_rate == 0.001 and isinstance(training.learning_rate, float)
+    assert (training.num_train_epochs, training.warmup_steps, training.use_cpu) == (2.0, 0.1, True)
+    assert (args.show, args.dev_data) == (["a text"], ["dev.jsonl"])
+    assert args.knobs == {"lstm_layers": 1, "encoder_layers": [-1, 1]}
+    ((args, _),) = parse_arguments(["--config", "run.yaml", "--knobs", "{lstm_layers: 3}"])
+    assert args.knobs == {"lstm_layers": 3}
+
+
+def test_every_config_of_the_project_names_only_keys_that_exist():
+    configs = sorted((Path(train_finener.__file__).parent / "configs").glob("*.yaml"))
+    assert configs
+    for path in configs:
+        assert parse_arguments(["--config", str(path), "--use_cpu", "true"])
+
+
+def says(message: str, *command_line: str) -> None:
+    """The script must end with this message, a pattern, and without a traceback."""
+    with pytest.raises(SystemExit) as end:
+        run(*command_line)
+    assert str(end.value).startswith("train_finener: ")
+    assert re.search(message, str(end.value)), str(end.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rte": 1}, r"run\.yaml: unknown key 'learning_rte'; did you mean 'learning_rate'\?"),
+        ({"pretrain": {**PRETRAIN, "typng_data": []}}, r"unknown key 'typng_data'; did you mean 'typing_data'\?"),
+        ({"pretrain": {"knobs": {"lstm_layer": 1}}}, r"unknown knob 'lstm_layer'; did you mean 'lstm_layers'\?"),
+        ({"pretrain": {"knobs": {"ontology": "x"}}}, r"unknown knob 'ontology'"),
+        ({"phases": ["pretain"]}, r"unknown phase 'pretain'; there are pretrain and finetune"),
+        ({"pretrain": [1]}, r"pretrain must hold 'key: value' lines"),
+        ({"knobs": 3, "pretrain": None}, r"knobs must hold 'key: value' lines, e\.g\. lstm_layers: 1"),
+        ({"encoder": None}, r"encoder is not set: name an AutoModel, e\.g\. encoder: bert-base-cased"),
+        ({"encoder": "python:no_such_package"}, r"encoder python:no_such_package: the package is not installed"),
+        ({"encoder": "python:json"}, r"encoder python:json: .* carries no model"),
+        ({"ontology": None}, r"ontology is not set: name the JSON or TSV file"),
+        ({"ontology": "missing.json"}, r"no ontology file at missing\.json"),
+        ({"dev_data": ["missing.jsonl"]}, r"No such file.*'missing\.jsonl'"),
+        ({"pretrain": {"typing_data": []}}, r"there is nothing to train on: typing_data and detection_data are empty"),
+        ({"dev_data": None}, r"name dev_data, or set eval_strategy: no and load_best_model_at_end: false"),
+        ({"phases": ["finetune"]}, r"model is not set: .* model: outputs/pretrained"),
+    ],
+)
+def test_a_mistake_in_the_yaml_ends_with_what_was_expected(workplace, changes, message):
+    write_config(workplace, **changes)
+    says(message)
+    assert not (workplace / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- a\n- b\n", r"run\.yaml must hold 'key: value' lines, e\.g\. learning_rate: 0\.001"),
+        ("", r"run\.yaml must hold 'key: value' lines"),
+        ("just text\n", r"run\.yaml must hold 'key: value' lines.*found 'just text'"),
+        ("a: [1\n", r"can't read run\.yaml: .*line 2"),
+        ("1: 2\n", r"unknown key 1"),
+    ],
+)
+def test_a_file_that_is_no_yaml_mapping_is_an_error(workplace, content, message):
+    write_config(workplace, content)
+    says("(?s)" + message)
+
+
+def test_a_config_that_is_not_there_is_an_error(workplace):
+    (workplace / "run.yaml").unlink()
+    says(r"can't read run\.yaml: .*No such file")
+
+
+@pytest.mark.parametrize(
+    ("command_line", "message"),
+    [
+        (["--knobs", "{lstm_layer: 1}"], r"unknown knob 'lstm_layer'; did you mean 'lstm_layers'\?"),
+        (["--phases", "tune"], r"unknown phase 'tune'; there are pretrain and finetune"),
+        (["--phase", "finetune", "--phases", "pretrain"], r"choose what to run with --phases finetune"),
+    ],
+)
+def test_a_mistake_on_the_command_line_ends_with_what_was_expected(workplace, command_line, message):
+    says(message, *command_line)
+
+
+@pytest.mark.parametrize("command_line", [["--learning_rte", "1"], ["--learning", "1"]], ids=["unknown", "abbreviated"])
+def test_an_unknown_flag_is_refused(workplace, capsys, command_line):
+    with pytest.raises(SystemExit):
+        run(*command_line)
+    assert f"unrecognized arguments: {' '.join(command_line)}" in capsys.readouterr().err
+
+
+def test_a_knob_that_pre_training_fixed_can_not_be_set_by_fine_tuning(finished, workplace):
+    shutil.copytree(finished / "out" / "pretrained", workplace / "given")
+    write_config(workplace, finetune={**FINETUNE, "knobs": {"lstm_layers": 2, "target_activation": "sigmoid"}})
+    says(r"knobs \['lstm_layers'\] were fixed by pre-training; fine-tuning may set conversion_input, ", "--phases", "finetune",
+         "--model", "given")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (record("r7", "[Ann|per]", "other"), r"record 'r7' is typed with 'other'; this run knows src, tgt"),
+        (record("r7", "[Ann|artst]"), r"record 'r7': 'artst' is not a type of ontology 'src' .*did you mean 'artist'"),
+        (
+            {"id": "r7", "text": "Ann", "mentions": [{"start": 0, "end": 9}]},
+            r"typing\.jsonl:2: record 'r7': .*out of range",
+        ),
+        ({"id": "r7"}, r"typing\.jsonl:2: the key 'text' is missing; expected a record such as"),
+    ],
+    ids=["unknown ontology", "unknown type", "out of range", "no text"],
+)
+def test_a_bad_record_ends_the_run_with_its_place(workplace, bad, message):
+    lines = [json.dumps(r) for r in (SOURCE[0], bad)]
+    (workplace / "typing.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    says(message)
+
+
+def test_the_direct_baseline_without_dev_data_of_the_target_is_an_error(finished, workplace):
+    shutil.copytree(finished / "out" / "pretrained", workplace / "given")
+    says(r"Direct baseline needs dev_data with target types", "--phases", "finetune", "--model", "given", "--dev_data",
+         "dev_source.jsonl")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command_line", "message"),
+    [
+        (["--encoder", "no/encoder"], "encoder 'no/encoder' is neither a folder here nor can it be fetched"),
+        (
+            ["--phases", "finetune", "--model", "out/no"],
+            "model 'out/no' is neither a folder here nor can it be fetched",
+        ),
+    ],
+)
+def test_weights_that_are_not_there_are_an_error_that_names_them(workplace, command_line, message):
+    says(message, *command_line)
+
+
+# -------------------------------------------------------------------- parts
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.0, 0), (0.25, 1), (0.5, 2), (1.0, 4)])
+def test_whole_documents_are_held_out_and_only_their_records_with_mentions(share, held):
+    records = []
+    for document in "abcd":
+        records += [record(f"{document}{i}", "[Ann|artist] left" if i else "Nobody.") for i in range(3)]
+    records += [record("e0", "Nobody.")]
+    for r in records:
+        r["doc_id"] = r["id"][0]
+    kept, out = hold_out_documents(records, share, seed=0)
+    assert len({r["doc_id"] for r in out}) == held and len(out) == 2 * held
+    assert not {r["doc_id"] for r in out} & {r["doc_id"] for r in kept}
+    assert all(r["mentions"] for r in out)
+    assert (kept, out) == hold_out_documents(records, share, seed=0)
+
+
+def test_the_errors_of_bad_input_are_value_errors():
+    assert issubclass(ArgumentError, ValueError) and issubclass(RecordError, ValueError)
