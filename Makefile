@@ -6,8 +6,8 @@ BIN := .venv/bin
 EXCERPT = $$($(BIN)/python -c "import importlib.util as u; print(u.find_spec('gensim').submodule_search_locations[0])")/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2
 SILVER := outputs/silver/silver.jsonl
 
-# Threads that wait do not spin: with spinning, one other busy process on the machine slows training tenfold.
-export OMP_WAIT_POLICY ?= PASSIVE
+# Threads that wait give up their core soon: with the default, one other busy process on a small machine slows training many times over.
+export GOMP_SPINCOUNT ?= 20000
 
 .PHONY: install quickstart test test-all lint results
 

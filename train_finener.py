@@ -66,6 +66,7 @@ CONVERSION_KNOBS = (
     "detection_threshold",
     "type_threshold",
 )
+FREEZABLE = ("nothing", "encoder", "detection")
 DIRECT_THRESHOLDS = [0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, *(i / 20 for i in range(1, 20))]
 
 
@@ -269,6 +270,8 @@ def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, 
                 place, ontology, type_vectors_from_names=args.type_vectors_from_names, **args.knobs
             )
             return model, AutoTokenizer.from_pretrained(place), args.encoder
+        except ValueError as error:
+            raise ArgumentError(f"encoder {args.encoder!r}, knobs {args.knobs}: {error}") from error
         except OSError as error:
             raise ArgumentError(
                 f"encoder {args.encoder!r} is neither a folder here nor can it be fetched: {error}"
@@ -287,7 +290,11 @@ def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, 
         tokenizer = AutoTokenizer.from_pretrained(args.model, trust_remote_code=True)
     except OSError as error:
         raise ArgumentError(f"model {args.model!r} is neither a folder here nor can it be fetched: {error}") from error
-    model.add_conversion(read_ontology(args.target_ontology, "target_ontology"), **args.knobs)
+    target = read_ontology(args.target_ontology, "target_ontology")
+    try:
+        model.add_conversion(target, **args.knobs)
+    except ValueError as error:
+        raise ArgumentError(f"knobs {args.knobs}: {error}") from error
     # In case this path was itself a fine-tuned model: its results tell what encoder everything started from.
     before = Path(args.model) / "results.json"
     encoder = (
@@ -384,6 +391,8 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
     output_dir = Path(training.output_dir)
     training.output_dir = str(output_dir.parent / "checkpoints" / output_dir.name)
     model, tokenizer, encoder_name = build_model(args)
+    if args.freeze not in FREEZABLE:
+        raise ArgumentError(f"freeze must be one of {', '.join(FREEZABLE)}; got {args.freeze!r}")
     if args.freeze != "nothing":
         model.freeze(args.freeze)
     encoder = TextEncoder(tokenizer, model.config)

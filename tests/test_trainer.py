@@ -715,6 +715,19 @@ def test_an_epoch_shows_every_record_once_and_each_epoch_in_another_order(tokeni
     assert len(set(map(tuple, epochs))) == 3
 
 
+def test_the_order_of_an_epoch_follows_from_seed_and_epoch_alone(model, tokenizer, tmp_path):
+    def order(seed: int, epoch: int) -> tuple[int, ...]:
+        torch.rand(3)  # what a process has drawn before must not matter
+        run = trainer(model, tokenizer, tmp_path, SOURCE, seed=seed, per_device_train_batch_size=1)
+        torch.rand(epoch)
+        sampler = run._get_train_sampler()
+        sampler.set_epoch(epoch)
+        return tuple(sampler)
+
+    assert order(3, 1) == order(3, 1)
+    assert len({order(seed, epoch) for seed in (3, 40) for epoch in (0, 1)}) == 4
+
+
 def test_every_trainable_parameter_moves_in_training(tokenizer, tmp_path):
     model = tiny.tiny_model(tokenizer, target=True, conversion_input="logits+mention", mention_state="lstm+encoder")
     before = parameters(model)
