@@ -10,7 +10,7 @@ import inspect
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,7 @@ class LinearChainCRF(nn.Module):
         # The first step into the span is B → I, not I → I.
         score = score + torch.where(stop - first > 1, transitions[B, I] - transitions[I, I], 0.0)
         last = torch.where(stop - first > 1, I, B)
-        after = (stop).clamp(max=mask.shape[1] - 1)
+        after = stop.clamp(max=mask.shape[1] - 1)
         leave = (transitions[last] + emissions[record, after] + betas[record, after])[:, [O, B]].logsumexp(1)
         at_end = stop >= mask.sum(1)[record]
         score = score + torch.where(at_end, end[last], leave)
@@ -308,10 +308,9 @@ class FinenerForTokenClassification(PreTrainedModel):
             raise ValueError(
                 "a finener model needs types: FinenerConfig(ontology=Ontology.from_json('ontologies/yago.json'), …)"
             )
-        self.encoder = _encoder_of(config.encoder_config)
-        encoder_size = config.encoder_config.hidden_size * (
-            len(config.encoder_layers) if config.encoder_layer_mix == "concat" else 1
-        )
+        self.encoder = _without_pooler(AutoModel.from_config, config.encoder_config)
+        n_layers = len(config.encoder_layers) if config.encoder_layer_mix == "concat" else 1
+        encoder_size = n_layers * config.encoder_config.hidden_size
         if config.encoder_layer_mix == "learned":
             self.layer_weights = nn.Parameter(torch.empty(len(config.encoder_layers)))
         self.encoder_dropout = nn.Dropout(config.encoder_dropout)
@@ -343,7 +342,8 @@ class FinenerForTokenClassification(PreTrainedModel):
         elif module is self.type_head.score:  # not TypeHead: transformers skips a module without parameters of its own
             init.constant_(module.bias, math.log(self.config.type_prior / len(self.config.ontology)))
         elif isinstance(module, ConversionHead):
-            init.copy_(module.credit, normalised_credit(self.config.target_ontology, self.config.soft_loss_decay))
+            credit = self.config.target_ontology.soft_label_weights(self.config.soft_loss_decay)
+            init.copy_(module.credit, credit / credit.sum(1, keepdim=True))
             init.copy_(module.assignable, torch.tensor(self.config.target_ontology.assignable))
             init.kaiming_uniform_(module.hidden.weight, a=math.sqrt(5))  # 0.02 is too small a start for so few units
         elif module is self and self.config.encoder_layer_mix == "learned":
@@ -545,7 +545,9 @@ class FinenerForTokenClassification(PreTrainedModel):
         if type_vectors_from_names:
             knobs.setdefault("type_vector_size", encoder_config.hidden_size)
         model = cls(FinenerConfig(encoder_config=encoder_config, ontology=ontology, **knobs)).eval()
-        pretrained, loading = _load_encoder(encoder)
+        pretrained, loading = _without_pooler(
+            AutoModel.from_pretrained, encoder, output_loading_info=True, dtype=torch.float32
+        )
         missing = [key for key in loading["missing_keys"] if "pooler" not in key]
         if missing:
             raise ValueError(
@@ -567,19 +569,12 @@ class FinenerForTokenClassification(PreTrainedModel):
                 shutil.copyfile(source, Path(save_directory) / name)
 
 
-def _encoder_of(config: Any) -> PreTrainedModel:
-    """The encoder without its unused pooler, which some classes have no argument for."""
+def _without_pooler(build: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Builds an encoder without its unused pooler, which some classes have no argument for."""
     try:
-        return AutoModel.from_config(config, add_pooling_layer=False)
+        return build(*args, add_pooling_layer=False, **kwargs)
     except TypeError:
-        return AutoModel.from_config(config)
-
-
-def _load_encoder(name: str | os.PathLike) -> tuple[PreTrainedModel, Mapping[str, Any]]:
-    try:
-        return AutoModel.from_pretrained(name, add_pooling_layer=False, output_loading_info=True, dtype=torch.float32)
-    except TypeError:
-        return AutoModel.from_pretrained(name, output_loading_info=True, dtype=torch.float32)
+        return build(*args, **kwargs)
 
 
 @torch.no_grad()
@@ -594,12 +589,6 @@ def embed_names(encoder: PreTrainedModel, tokenizer: Any, names: list[str], batc
         rows.append((states * mask).sum(1) / mask.sum(1))
     back = torch.tensor(order).argsort()
     return nn.functional.normalize(torch.cat(rows), dim=1)[back]
-
-
-def normalised_credit(ontology: Ontology, decay: float) -> Tensor:
-    """W of the soft loss (K, K) with every row summing to one."""
-    weights = ontology.soft_label_weights(decay)
-    return weights / weights.sum(1, keepdim=True)
 
 
 def flat_spans(mention_spans: Tensor) -> Tensor:
