@@ -66,6 +66,19 @@ CONVERSION_KNOBS = (
     "detection_threshold",
     "type_threshold",
 )
+# What a results file keeps of the phases that the model went through before.
+EARLIER_KEYS = (
+    "phase",
+    "encoder",
+    "ontology",
+    "seed",
+    "config",
+    "versions",
+    "data",
+    "records",
+    "type_support",
+    "unpredictable",
+)
 FREEZABLE = ("nothing", "encoder", "detection")
 DIRECT_THRESHOLDS = [0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, *(i / 20 for i in range(1, 20))]
 
@@ -260,8 +273,8 @@ def encoder_path(name: str | None) -> str:
         raise ArgumentError(f"encoder {name}: the package is not installed or carries no model ({error})") from error
 
 
-def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, PreTrainedTokenizerBase, str]:
-    """The phase's model, its tokenizer and the name of its encoder."""
+def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, PreTrainedTokenizerBase]:
+    """The phase's model and its tokenizer."""
     if args.phase == "pretrain":
         place = encoder_path(args.encoder)
         ontology = read_ontology(args.ontology, "ontology")
@@ -269,7 +282,7 @@ def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, 
             model = FinenerForTokenClassification.from_encoder(
                 place, ontology, type_vectors_from_names=args.type_vectors_from_names, **args.knobs
             )
-            return model, AutoTokenizer.from_pretrained(place), args.encoder
+            return model, AutoTokenizer.from_pretrained(place)
         except ValueError as error:
             raise ArgumentError(f"encoder {args.encoder!r}, knobs {args.knobs}: {error}") from error
         except OSError as error:
@@ -295,14 +308,16 @@ def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, 
         model.add_conversion(target, **args.knobs)
     except ValueError as error:
         raise ArgumentError(f"knobs {args.knobs}: {error}") from error
-    # In case this path was itself a fine-tuned model: its results tell what encoder everything started from.
-    before = Path(args.model) / "results.json"
-    encoder = (
-        json.loads(before.read_text())["encoder"]
-        if before.is_file()
-        else (args.encoder or model.config.encoder_config.model_type)
-    )
-    return model, tokenizer, encoder
+    return model, tokenizer
+
+
+def earlier_phases(args: FinenerArguments) -> list[dict[str, Any]]:
+    """What the results file beside the model that fine-tuning starts from tells of how it was made, oldest first."""
+    before = Path(args.model or "") / "results.json"
+    if args.phase == "pretrain" or not before.is_file():
+        return []
+    results = json.loads(before.read_text(encoding="utf-8"))
+    return [*results["earlier"], {key: results[key] for key in EARLIER_KEYS}]
 
 
 @dataclass
@@ -390,7 +405,8 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
     set_seed(training.seed)
     output_dir = Path(training.output_dir)
     training.output_dir = str(output_dir.parent / "checkpoints" / output_dir.name)
-    model, tokenizer, encoder_name = build_model(args)
+    model, tokenizer = build_model(args)
+    earlier = earlier_phases(args)
     if args.freeze not in FREEZABLE:
         raise ArgumentError(f"freeze must be one of {', '.join(FREEZABLE)}; got {args.freeze!r}")
     if args.freeze != "nothing":
@@ -418,8 +434,9 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
         history = train(model, tokenizer, args, training, data, collator)
     results = {
         "name": output_dir.name,
-        "phases": [args.phase],
-        "encoder": encoder_name,
+        "phase": args.phase,
+        "earlier": earlier,
+        "encoder": earlier[0]["encoder"] if earlier else args.encoder or model.config.encoder_config.model_type,
         "ontology": trained.name,
         "seed": training.seed,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),

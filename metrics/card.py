@@ -37,7 +37,8 @@ def write_card(folder: str | Path, results: Mapping[str, Any]) -> None:
         widget=[{"text": shown["text"]} for shown in results["shown"]] or None,
     )
     rows = score_rows(results["test"])
+    runs = [*results["earlier"], results]
     text = results["shown"][0]["text"] if results["shown"] else EXAMPLE
     example = json.dumps(text, ensure_ascii=False)  # a Python literal too, whatever quotes the text holds
-    card = ModelCard.from_template(data, template_path=str(TEMPLATE), rows=rows, example=example, **results)
+    card = ModelCard.from_template(data, template_path=str(TEMPLATE), rows=rows, example=example, runs=runs, **results)
     card.save(Path(folder) / "README.md")

@@ -415,6 +415,17 @@ def test_the_mentions_table_shows_each_mention_with_its_most_specific_type():
     assert mentions_table("Nothing.", []) == "Nothing.\n  (no mention)"
 
 
+EARLIER = {
+    "phase": "pretrain",
+    "ontology": "src",
+    "seed": 29,
+    "config": {"typing_data": ["silver.jsonl"], "detection_data": ["a.jsonl", "b.jsonl"]},
+    "records": {"train": 9876, "dev": 54, "test": 0},
+    "type_support": {"types": 8000, "mentions": 7654, "seen_1": 701, "seen_10": 321, "seen_50": 123},
+    "unpredictable": {"mentions": 5, "of": 8765, "records": 5},
+}
+
+
 def results(**changes):
     """What a run writes, as far as the card reads it; every figure differs from every other."""
     figures = iter(i / 1000 + 0.0004 for i in range(111, 999, 37))
@@ -425,10 +436,12 @@ def results(**changes):
     ]
     return {
         "name": "my-model",
-        "phases": ["pretrain", "finetune"],
+        "phase": "finetune",
+        "earlier": [EARLIER],
         "encoder": "some/encoder",
         "ontology": "tgt",
         "seed": 23,
+        "config": {"typing_data": ["gold.jsonl"], "detection_data": []},
         "records": {"train": 1234, "dev": 56, "test": 78},
         "type_support": {"types": 187, "mentions": 4321, "seen_1": 145, "seen_10": 67, "seen_50": 9},
         "unpredictable": {"mentions": 3, "of": 4999, "records": 2},
@@ -460,13 +473,15 @@ def test_the_card_contains_exactly_the_figures_of_the_results(tmp_path):
     expected = {(s, name): f"{value:.3f}" for s, scores in content["test"].items() for name, value in scores.items()}
     assert found == expected
     assert sorted(re.findall(r"\d\.\d{3}\b", card.text)) == sorted(expected.values())
-    facts = dict(table_rows(card.text, 2))
-    assert facts["training records"] == "1234"
-    assert facts["training mentions with types"] == "4321"
-    assert facts["seed"] == "23"
-    assert facts["phases"] == "pretrain → finetune"
-    assert facts["encoder"] == "`some/encoder`"
-    assert "145 / 67 / 9 of 187" in facts.values() and "3 of 4999" in facts.values()
+    first, second = (dict(table_rows(part, 2)) for part in card.text.split("| finetune |"))
+    assert (first["training records, seed"], second["training records, seed"]) == ("9876, 29", "1234, 23")
+    assert (first["training mentions with types"], second["training mentions with types"]) == ("7654", "4321")
+    assert (first["types"], second["types"]) == ("8000 (src)", "187 (tgt)")
+    assert (first["data for types"], first["data for detection"]) == ("silver.jsonl", "a.jsonl, b.jsonl")
+    assert (second["data for types"], second["data for detection"]) == ("gold.jsonl", "none")
+    assert "701 / 321 / 123" in first.values() and "145 / 67 / 9" in second.values()
+    assert "5 of 8765" in first.values() and "3 of 4999" in second.values()
+    assert "Encoder: `some/encoder`." in card.text
     assert "On 78 test records" in card.text and "187 types (tgt)" in card.text
     assert "{{" not in card.text and "{%" not in card.text and "None" not in card.text
 

@@ -169,7 +169,7 @@ def test_each_phase_leaves_a_whole_model_folder_and_its_checkpoint(finished, nam
 def test_the_results_hold_what_proves_the_figures(finished):
     pretrained, final = (results_of(finished / "out" / name) for name in ("pretrained", "final"))
     for results, phase, ontology in ((pretrained, "pretrain", "src"), (final, "finetune", "tgt")):
-        assert (results["phases"], results["ontology"], results["seed"]) == ([phase], ontology, 5)
+        assert (results["phase"], results["ontology"], results["seed"]) == (phase, ontology, 5)
         assert results["encoder"] == "encoder"
         assert results["command"] == "train_finener.py --config run.yaml"
         assert results["config"]["learning_rate"] == 0.01 and results["config"]["use_cpu"] is True
@@ -179,6 +179,9 @@ def test_the_results_hold_what_proves_the_figures(finished):
         assert results["seconds"] > 0
         logged = {k for row in results["dev"]["curve"] for k in row}
         assert {"loss_detection", "eval_score", "eval_loss"} <= logged
+    assert pretrained["earlier"] == []
+    assert [run["phase"] for run in final["earlier"]] == ["pretrain"]
+    assert all(final["earlier"][0][key] == pretrained[key] for key in ("data", "records", "config", "type_support"))
     # the section's value beats the common one, and both beat the default
     assert pretrained["config"]["num_train_epochs"] == 2 and "num_train_epochs" not in final["config"]  # 3: the default
     assert pretrained["config"]["knobs"] == PRETRAIN["knobs"] and final["config"]["knobs"] == FINETUNE["knobs"]
