@@ -64,7 +64,8 @@ class FinenerConfig(PretrainedConfig):
             paper's one linear layer. Otherwise the mention state is projected to it first.
         type_prior: expected number of gold types of a mention, ancestors included; sets the type head's start bias to
             ``log(type_prior / C)`` so that the first loss does not grow with C.
-        conversion_input: raw source ``logits`` (paper) or ``logits+mention``, the mention state beside them.
+        conversion_input: source ``logits`` (paper; normalised, see ``ConversionHead``) or ``logits+mention``,
+            the mention state beside them.
         conversion_hidden_size: hidden units of the conversion head.
         target_activation: ``softmax`` (one target type for a mention, paper) or ``sigmoid`` (several).
         soft_loss_decay: credit that a prediction loses per level of generality; 0 is plain cross entropy.

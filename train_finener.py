@@ -496,13 +496,18 @@ def train(
 
 
 def count_unpredictable(collator: FinenerCollator, data: PhaseData) -> dict[str, Any]:
-    """Gold mentions of train and dev whose boundary falls inside a word; printed, with examples, when there are any."""
+    """Gold mentions of train and dev whose boundary falls inside a word; printed, with examples, when there are any.
+
+    So is the number of words that the tokenizer removes, which the model never sees.
+    """
     facts = [
         collator([record])["facts"][0].tolist() for record in {r["id"]: r for r in [*data.train, *data.dev]}.values()
     ]
     counts = collator.counts
     found = {"mentions": counts.inside_a_word, "of": counts.mentions, "records": sum(f[2] > 0 for f in facts)}
-    if counts.inside_a_word:
+    if counts.dropped_words and PartialState().is_main_process:
+        print(f"the tokenizer removes {counts.dropped_words} words (zero-width or control characters)")
+    if counts.inside_a_word and PartialState().is_main_process:
         print(
             f"{counts.inside_a_word} of {counts.mentions} gold mentions begin or end inside a word and can't be predicted, such as:\n  "
             + "\n  ".join(counts.examples)
@@ -551,6 +556,10 @@ def score_systems(
     config = pipe.model.config
     ontology = config.target_ontology or config.ontology
     test = [r for r in data.test if r["typed"] and r["exhaustive"] and r["ontology"] == ontology.name]
+    if len(test) < len(data.test):
+        print(
+            f"{len(data.test) - len(test)} test records are not scored: not exhaustive, or not typed with {ontology.name!r}"
+        )
     if not test:
         return {}, {}
     systems, extra = {}, {}

@@ -175,8 +175,9 @@ FACTS = ("exhaustive", "judged", "lost_mentions", "lost_pairs")
 
 @dataclass
 class CollatorCounts:
-    """What the collator saw: gold mentions, and those that can never be predicted, with the reason."""
+    """What the collator saw: words that no sub-token stands for, gold mentions, and those that can never be predicted."""
 
+    dropped_words: int = 0
     mentions: int = 0
     inside_a_word: int = 0
     examples: list[str] = field(default_factory=list)
@@ -216,6 +217,7 @@ class FinenerCollator:
             places = word_spans(encoded, record["mentions"])
             kept = [(span, m) for span, m in zip(places, record["mentions"], strict=True) if span]
             self._count(record, places)
+            self.counts.dropped_words += encoded.dropped_words
             lost = [m for span, m in zip(places, record["mentions"], strict=True) if not span]
             pairs = [self._labels(record, m, self.judged, True) for m in lost]
             is_judged = record["typed"] and record["ontology"] == self.judged.name
@@ -317,7 +319,7 @@ class FinenerTrainer(Trainer):
         self._sums = torch.zeros(2, len(LOSS_PARTS))  # since the last log: losses times counts, counts
 
     def _get_train_sampler(self, train_dataset: Any = None) -> DistributedLengthGroupedSampler:
-        """Random batches of records of like length: less padding, so about twice the speed on sentences.
+        """Random batches of records of like length: less padding.
 
         The order follows from seed and epoch alone, never from the state of a process, so all processes agree on it (accelerate deals
         the batches out to them: hence one replica) and so does a run that is resumed.

@@ -24,9 +24,10 @@ from test_trainer import SOURCE, TARGET, record
 import train_finener
 from data_scripts.schema import RecordError, read_records, write_records
 from metrics.counting import score_records
+from pipeline_finener import TextEncoder
 from predict_finener import load_pipeline, predict_records
 from train_finener import ArgumentError, hold_out_documents, parse_arguments
-from trainer_finener import data_hash
+from trainer_finener import FinenerCollator, data_hash
 
 MORE_TARGET = [
     record("x0", "[Ada|per.artist.painter] came.", "tgt"),
@@ -553,3 +554,13 @@ def test_whole_documents_are_held_out_and_only_their_records_with_mentions(share
 
 def test_the_errors_of_bad_input_are_value_errors():
     assert issubclass(ArgumentError, ValueError) and issubclass(RecordError, ValueError)
+
+
+def test_words_that_the_tokenizer_removes_are_counted_and_told(tokenizer, capsys):
+    model = tiny.tiny_model(tokenizer)
+    written = {"id": "1", "text": "Ann \u0007 left", "mentions": [], "exhaustive": True, "typed": False, "ontology": ""}
+    collator = FinenerCollator(TextEncoder(tokenizer, model.config), model.config)
+    dropped = collator.encoder.encode(written["text"]).dropped_words
+    assert dropped == 1
+    train_finener.count_unpredictable(collator, train_finener.PhaseData([written], [], [], [], []))
+    assert "the tokenizer removes 1 words" in capsys.readouterr().out
