@@ -36,7 +36,7 @@ _UNIT_INTERVAL = (
 _POSITIVE = ("type_prior", "initializer_range")
 _SIZES = ("lstm_hidden_size", "lstm_layers", "conversion_hidden_size", "window_words")
 _OPTIONAL_SIZES = ("type_vector_size", "target_vector_size")
-_SWITCHES = ("use_word_shape", "conversion_norm")
+_SWITCHES = ("use_word_shape", "conversion_norm", "conversion_skip")
 
 
 def _is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool:
@@ -69,6 +69,8 @@ class FinenerConfig(PretrainedConfig):
         conversion_hidden_size: hidden units of the conversion head.
         target_vector_size: size of the vector that stands for a target type, to which the hidden units are projected; None: the hidden
             units themselves (paper).
+        conversion_skip: add the source type head's vector of the mention to what the target types are scored against, so that a new
+            conversion head starts from what pre-training has learnt; ``target_vector_size`` is then ``type_vector_size``.
         target_activation: ``softmax`` (one target type for a mention, paper) or ``sigmoid`` (several).
         soft_loss_decay: share of credit that a prediction keeps per level that it is too general; 0 is plain cross entropy. It fills
             the W of a new conversion head; training may put another W in its place, which is then stored with the weights.
@@ -107,6 +109,7 @@ class FinenerConfig(PretrainedConfig):
         conversion_norm: bool = True,
         conversion_hidden_size: int = 200,
         target_vector_size: int | None = None,
+        conversion_skip: bool = False,
         target_activation: str = "softmax",
         soft_loss_decay: float = 0.5,
         detection_threshold: float = 0.0,
@@ -139,6 +142,7 @@ class FinenerConfig(PretrainedConfig):
         self.conversion_norm = conversion_norm
         self.conversion_hidden_size = conversion_hidden_size
         self.target_vector_size = target_vector_size
+        self.conversion_skip = conversion_skip
         self.target_activation = target_activation
         self.soft_loss_decay = soft_loss_decay
         self.detection_threshold = detection_threshold
@@ -199,6 +203,14 @@ class FinenerConfig(PretrainedConfig):
         for layer in self.encoder_layers:
             if not -layers - 1 <= layer <= layers:
                 raise ValueError(f"encoder_layers: the encoder has the layers 0 (embeddings) … {layers}; got {layer}")
+
+        if self.conversion_skip and (
+            self.target_vector_size is None or self.target_vector_size != self.type_vector_size
+        ):
+            raise ValueError(
+                "conversion_skip adds vectors of one size: target_vector_size must be type_vector_size; got "
+                f"{self.target_vector_size} and {self.type_vector_size}"
+            )
 
     def _check_thresholds(self) -> None:
         for name, ontology in (("type_threshold", self.ontology), ("target_type_threshold", self.target_ontology)):

@@ -206,9 +206,10 @@ class TypeHead(nn.Module):
         self.project = nn.Linear(state_size, size) if size else nn.Identity()
         self.score = nn.Linear(size or state_size, len(config.ontology))
 
-    def forward(self, mentions: Tensor) -> Tensor:
-        """Raw logits (M, C) of mention states (M, H)."""
-        return self.score(self.project(mentions))
+    def forward(self, mentions: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw logits (M, C) of mention states (M, H), and the vectors that the types' vectors are compared with."""
+        vectors = self.project(mentions)
+        return self.score(vectors), vectors
 
 
 class ConversionHead(nn.Module):
@@ -216,6 +217,9 @@ class ConversionHead(nn.Module):
 
     With ``conversion_norm`` the raw logits, most of them far below zero, are brought to zero mean and unit variance first: thousands of
     inputs that hardly vary would drown those that do. The paper feeds them as they are.
+
+    With ``conversion_skip`` the hidden layer only corrects the vector that the source type head compares with the source types' vectors,
+    and starts at no correction: where both kinds of types start from their names, the head types from the first step on.
 
     With softmax, types that are not assignable get the finite score ``FORBIDDEN``. ``credit`` (K, K) is the W of the soft loss, rows
     summing to one: only training reads it, but it is stored with the weights, so that training can go on with it.
@@ -225,7 +229,7 @@ class ConversionHead(nn.Module):
         super().__init__()
         n_source, n_target = len(config.ontology), len(config.target_ontology)
         self.parts = config.conversion_input.split("+")
-        self.one_type = config.target_activation == "softmax"
+        self.one_type, self.skip = config.target_activation == "softmax", config.conversion_skip
         self.normalise = nn.LayerNorm(n_source) if config.conversion_norm and "logits" in self.parts else nn.Identity()
         sizes = {"logits": n_source, "mention": state_size}
         self.hidden = nn.Linear(sum(sizes[part] for part in self.parts), config.conversion_hidden_size)
@@ -235,11 +239,12 @@ class ConversionHead(nn.Module):
         self.register_buffer("credit", torch.empty(n_target, n_target))
         self.register_buffer("assignable", torch.empty(n_target, dtype=torch.bool))
 
-    def forward(self, type_logits: Tensor, mentions: Tensor) -> Tensor:
+    def forward(self, type_logits: Tensor, mentions: Tensor, source_vectors: Tensor) -> Tensor:
         """Raw target logits (M, K)."""
         inputs = {"logits": self.normalise(type_logits), "mention": mentions}
         features = torch.cat([inputs[part] for part in self.parts], 1)
-        logits = self.score(self.project(torch.relu(self.hidden(features))))
+        vectors = self.project(torch.relu(self.hidden(features)))
+        logits = self.score(vectors + source_vectors if self.skip else vectors)
         return logits.masked_fill(~self.assignable, FORBIDDEN) if self.one_type else logits
 
 
@@ -348,6 +353,8 @@ class FinenerForTokenClassification(PreTrainedModel):
             init.copy_(module.credit, credit / credit.sum(1, keepdim=True))
             init.copy_(module.assignable, torch.tensor(self.config.target_ontology.assignable))
             init.kaiming_uniform_(module.hidden.weight, a=math.sqrt(5))  # 0.02 is too small a start for so few units
+            if module.skip:
+                init.zeros_(module.project.weight)
         elif module is self and self.config.encoder_layer_mix == "learned":
             init.zeros_(self.layer_weights)
 
@@ -401,8 +408,8 @@ class FinenerForTokenClassification(PreTrainedModel):
         mentions = pool_mentions(states, spans, self.config.mention_pooling)
         if self.config.mention_state == "lstm+encoder":
             mentions = torch.cat([mentions, pool_mentions(word_states, spans, self.config.mention_pooling)], 1)
-        type_logits = self.type_head(mentions)
-        return type_logits, self.conversion(type_logits, mentions) if self.conversion is not None else None
+        type_logits, vectors = self.type_head(mentions)
+        return type_logits, self.conversion(type_logits, mentions, vectors) if self.conversion is not None else None
 
     def forward(
         self,
@@ -529,8 +536,8 @@ class FinenerForTokenClassification(PreTrainedModel):
             target_ontology: the target types.
             names_by: the encoder's tokenizer: each target type's vector then starts at the encoder's embedding of its label and its
                 parents' labels, and ``target_vector_size`` is the encoder's.
-            **knobs: the config's: conversion_input, conversion_norm, conversion_hidden_size, target_vector_size, target_activation,
-                soft_loss_decay, and the thresholds.
+            **knobs: the config's: conversion_input, conversion_norm, conversion_hidden_size, target_vector_size, conversion_skip,
+                target_activation, soft_loss_decay, and the thresholds.
 
         Raises:
             ValueError: on a bad knob.
@@ -574,6 +581,23 @@ class FinenerForTokenClassification(PreTrainedModel):
             )
         weights[empty, empty] = 1.0
         self.conversion.credit.copy_(weights / weights.sum(1, keepdim=True))
+
+    def start_at_shares(self, shares: Tensor) -> None:
+        """Starts the biases of the head that is trained, the conversion head where there is one, at how often each type is gold.
+
+        So that rare types need not be pushed down first (Lin et al. 2017, Focal Loss, section 3.3, with a prior for each type).
+
+        Args:
+            shares: (C) or (K), in (0, 1): part of the mentions that are of each type; with softmax, of which it is a most specific type.
+
+        Raises:
+            ValueError: on another shape or a share that is 0, 1 or beyond.
+        """
+        score = (self.type_head if self.conversion is None else self.conversion).score
+        if shares.shape != score.bias.shape or not ((shares > 0) & (shares < 1)).all():
+            raise ValueError(f"expected {len(score.bias)} shares between 0 and 1, got {tuple(shares.shape)}")
+        is_softmax = self.conversion is not None and self.conversion.one_type
+        score.bias.data.copy_(shares.log() if is_softmax else shares.logit())
 
     def _start_at_names(self, score: nn.Linear, ontology: Ontology, tokenizer: Any) -> None:
         """Starts the vectors of a head's types at the encoder's embeddings of their names."""

@@ -28,6 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from accelerate import PartialState
 from torch import nn
@@ -103,6 +104,7 @@ CONVERSION_KNOBS = (
     "conversion_norm",
     "conversion_hidden_size",
     "target_vector_size",
+    "conversion_skip",
     "target_activation",
     "soft_loss_decay",
     "target_type_threshold",
@@ -151,6 +153,12 @@ class FinenerArguments:
     knobs: dict = field(default_factory=dict, metadata={"help": "of FinenerConfig, e.g. {lstm_layers: 1}"})
     type_vectors_from_names: bool = field(
         default=False, metadata={"help": "start type vectors at the embedded type names"}
+    )
+    type_priors_from_data: bool = field(
+        default=False,
+        metadata={
+            "help": "start the bias of each trained type at its share of the training mentions, not at one value for all"
+        },
     )
     target_vectors_from_names: bool = field(
         default=False, metadata={"help": "finetune: start target type vectors at the embedded type names"}
@@ -201,6 +209,10 @@ class FinenerArguments:
         default=None, metadata={"help": "stop after so many evaluations without a better score"}
     )
     cache_encoder_states: bool = field(default=True, metadata={"help": "compute a frozen encoder's states once"})
+    encoder_states_folder: str | None = field(
+        default=None,
+        metadata={"help": "keep these states here, for other runs with the same encoder; default: for this run alone"},
+    )
     mapping: str | None = field(
         default=None, metadata={"help": "finetune, direct: TSV source type → target type, for the Direct baseline"}
     )
@@ -442,6 +454,28 @@ def set_soft_loss_weights(
         ) from error
 
 
+def is_softmax(config: FinenerConfig) -> bool:
+    """Whether fine-tuning trains one type for a mention."""
+    return config.target_ontology is not None and config.target_activation == "softmax"
+
+
+def type_shares(records: Iterable[dict], ontology: Ontology, *, most_specific: bool) -> torch.Tensor:
+    """Part of the typed mentions that are of each type, (C) in (0, 1): as if one more mention were, and one more were not.
+
+    Args:
+        records: that train; those typed with ``ontology`` count.
+        ontology: with C types.
+        most_specific: leave out ancestors; several most specific types of a mention share it.
+    """
+    counts, mentions = torch.zeros(len(ontology)), 0
+    for mention in (m for r in typed_with(records, ontology) for m in r["mentions"] if m["types"]):
+        own = list(map(ontology.index, mention["types"]))
+        found = ontology.most_specific_indices(own) if most_specific else ontology.closure_indices(own)
+        counts[found] += 1 / len(found) if most_specific else 1.0
+        mentions += 1
+    return (counts + 1) / (mentions + 2)
+
+
 def typed_with(records: Iterable[dict], ontology: Ontology) -> list[dict]:
     """The records that carry types of an ontology."""
     return [r for r in records if r["typed"] and r["ontology"] == ontology.name]
@@ -657,6 +691,8 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
     check_that_something_is_learnt(args, data, trained)
     if args.soft_loss_weights and args.phase == "finetune":
         set_soft_loss_weights(args, model, data.tune, str(training.device))
+    if args.type_priors_from_data:
+        model.start_at_shares(type_shares(data.typing, trained, most_specific=is_softmax(model.config)))
     support = type_support(data.typing, trained)
     if training.process_index == 0:
         in_stream = f" of the stream's {count_rows(data.stream.all_files)}" if data.stream else ""
@@ -671,7 +707,7 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
         if cacheable and data.stream and training.process_index == 0:
             print("streaming: the frozen encoder's states are not cached, it runs at every step")
         elif cacheable and not data.stream:
-            cache = WordStateCache(Path(scratch) / "word_states.npy")
+            cache = WordStateCache(Path(args.encoder_states_folder or scratch))
             cache.build((r["text"] for r in [*data.train, *data.dev]), model.to(training.device), encoder)
         collator = FinenerCollator(encoder, model.config, cache)
         unpredictable = count_unpredictable(collator, data)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import random
+import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -222,47 +224,103 @@ class RecordStream(torch.utils.data.IterableDataset):
 
 
 class WordStateCache:
-    """A frozen encoder's word states, computed once and memory-mapped in half precision.
+    """A frozen encoder's word states, each text's computed once, memory-mapped in half precision.
+
+    Texts of equal length go through the encoder together, without padding, so a text's states do not depend on what else was asked for.
+    A folder may be kept and shared between runs, also while they run: each adds files of its own, named by the encoder's digest.
 
     Args:
-        path: file to write; the folder must exist.
+        folder: of the files; it is made.
 
     Looking up a text that was not computed raises KeyError.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
-        self._places: dict[str, tuple[int, int]] = {}
-        self._states: np.memmap | None = None
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._files: list[np.memmap] = []
+        self._places: dict[str, tuple[int, int, int]] = {}  # text → file, first row, one past the last
+        self._known: set[Path] = set()
 
     def build(
         self, texts: Iterable[str], model: FinenerForTokenClassification, encoder: TextEncoder, batch_size: int = 32
     ) -> None:
-        """Runs the encoder over every different text, those of like length together."""
-        windows = {text: whole_window(encoder.encode(text), encoder) for text in dict.fromkeys(texts)}
-        order = sorted(windows, key=lambda t: (-len(windows[t].input_ids), t))
-        total = sum(len(w.words) for w in windows.values())
-        size = model.config.encoder_config.hidden_size * len(model.config.encoder_layers)
-        self._states = np.memmap(self.path, np.float16, "w+", shape=(max(1, total), size))
-        model.eval()
-        at = 0
-        with torch.inference_mode(), tqdm(total=len(order), desc="encoder states", unit=" texts") as bar:
-            for i in range(0, len(order), batch_size):
-                chosen = order[i : i + batch_size]
-                batch = encoder.pad([windows[t] for t in chosen])
-                del batch["word_shapes"]
-                states = model.encoder_states(**{k: v.to(model.device) for k, v in batch.items()})
-                for text, rows in zip(chosen, states.cpu().half().numpy(), strict=True):
-                    n_words = len(windows[text].words)
-                    self._states[at : at + n_words] = rows[:n_words]
-                    self._places[text] = (at, at + n_words)
-                    at += n_words
-                bar.update(len(chosen))
+        """Runs the encoder over every text that is not there yet."""
+        digest = encoder_digest(model, encoder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        width = model.config.encoder_config.hidden_size * len(model.config.encoder_layers)
+        for index in sorted(self.folder.glob(f"{digest}-*.json")):
+            self._read(index, width)
+        windows = {
+            text: whole_window(encoder.encode(text), encoder)
+            for text in dict.fromkeys(texts)
+            if text not in self._places
+        }
+        if windows:
+            name = f"{digest}-{uuid.uuid4().hex[:12]}"
+            places = self._write(self.folder / f"{name}.states", windows, model, encoder, batch_size)
+            partial = self.folder / f"{name}.partial"
+            partial.write_text(json.dumps(places), encoding="utf-8")
+            partial.replace(self.folder / f"{name}.json")  # others see all of it or nothing
+            self._read(self.folder / f"{name}.json", width)
 
     def __getitem__(self, text: str) -> Tensor:
         """States of a text's words, (W, D) in half precision."""
-        start, stop = self._places[text]
-        return torch.from_numpy(self._states[start:stop])
+        file, start, stop = self._places[text]
+        return torch.from_numpy(self._files[file][start:stop])
+
+    def _read(self, index: Path, width: int) -> None:
+        if index in self._known:
+            return
+        self._known.add(index)
+        places = json.loads(index.read_text(encoding="utf-8"))
+        rows = max(1, sum(places.values()))
+        self._files.append(np.memmap(index.with_suffix(".states"), np.float16, "c", shape=(rows, width)))
+        at = 0
+        for text, n_words in places.items():
+            self._places.setdefault(text, (len(self._files) - 1, at, at + n_words))
+            at += n_words
+
+    @staticmethod
+    def _write(
+        path: Path,
+        windows: Mapping[str, Window],
+        model: FinenerForTokenClassification,
+        encoder: TextEncoder,
+        batch_size: int,
+    ) -> dict[str, int]:
+        """Writes the states of some texts one after the other; returns the number of rows of each, in that order."""
+        order = sorted(windows, key=lambda t: (len(windows[t].input_ids), t))
+        places: dict[str, int] = {}
+        model.eval()
+        with (
+            torch.inference_mode(),
+            path.open("wb") as out,
+            tqdm(total=len(order), desc="encoder states", unit=" texts") as bar,
+        ):
+            for _, group in itertools.groupby(order, key=lambda t: len(windows[t].input_ids)):
+                same_length = list(group)
+                for at in range(0, len(same_length), batch_size):
+                    chosen = same_length[at : at + batch_size]
+                    batch = encoder.pad([windows[t] for t in chosen])
+                    del batch["word_shapes"]
+                    states = model.encoder_states(**{k: v.to(model.device) for k, v in batch.items()})
+                    for text, rows in zip(chosen, states.cpu().half().numpy(), strict=True):
+                        places[text] = len(windows[text].words)
+                        out.write(rows[: places[text]].tobytes())
+                    bar.update(len(chosen))
+            if not out.tell():
+                out.write(bytes(2 * model.config.encoder_config.hidden_size * len(model.config.encoder_layers)))
+        return places
+
+
+def encoder_digest(model: FinenerForTokenClassification, encoder: TextEncoder) -> str:
+    """Hash of all that a word's states depend on besides the text: the encoder's weights, its tokenizer, and the layers that are read."""
+    digest = hashlib.sha256(repr(model.config.encoder_layers).encode())
+    digest.update(encoder.tokenizer.backend_tokenizer.to_str().encode())
+    for name, values in model.encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 # -------------------------------------------------------------------- batches
@@ -303,11 +361,12 @@ class FinenerCollator:
         self.judged = config.target_ontology or config.ontology
         self.target_is_closed = config.target_activation == "sigmoid"
         self.cache = cache
+        self._encoded: dict[str, EncodedText] = {}  # beside cached states tokenizing would be a quarter of a step
         self.counts = CollatorCounts()
 
     def __call__(self, records: Sequence[Record]) -> dict[str, Any]:
         """The batch of some records."""
-        encodings = [self.encoder.encode(record["text"]) for record in records]
+        encodings = [self._encode(record["text"]) for record in records]
         batch = self.encoder.pad([whole_window(encoded, self.encoder) for encoded in encodings])
         width = batch["word_starts"].shape[1]
         batch["labels"] = torch.full((len(records), width), -100)
@@ -343,6 +402,13 @@ class FinenerCollator:
             return []
         indices = [ontology.index(t) for t in mention["types"]]
         return ontology.closure_indices(indices) if closed else ontology.most_specific_indices(indices)
+
+    def _encode(self, text: str) -> EncodedText:
+        if self.cache is None:
+            return self.encoder.encode(text)
+        if text not in self._encoded:
+            self._encoded[text] = self.encoder.encode(text)
+        return self._encoded[text]
 
     def _count(self, record: Record, places: Sequence[tuple[int, int] | None]) -> None:
         self.counts.mentions += len(places)

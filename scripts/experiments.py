@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from data_scripts.silver import end_with_parent  # noqa: E402
 from metrics.tables import text_table  # noqa: E402
+from ontology_finener import Ontology, TypeMapping  # noqa: E402
 from scripts.experiments_data import SPLITS, Fold, Record, prepare, source_fold  # noqa: E402
 from scripts.experiments_run import Place, Run, execute, read_yaml, source_sample  # noqa: E402
 
@@ -65,22 +66,37 @@ def targets_of(plan: Mapping[str, Any], source: str) -> set[str]:
         for name, transfer in plan["transfers"].items()
         if transfer.get("source") == source
     }
-    own = corpora & set(plan["sources"][source]["detection"])
+    spec = plan["sources"][source]
+    own = corpora & {*spec["detection"], *spec.get("typing", {})}
     if own:
         raise ValueError(f"the source model {source!r} trains on {', '.join(sorted(own))}, which it is tested on")
     return corpora
 
 
+def read_tables(typing: Mapping[str, Mapping[str, str]], yago: str) -> dict[str, TypeMapping]:
+    """Of each gold corpus that trains source types, the table from its types to YAGO's."""
+    source = Ontology.from_json(ROOT / yago)
+    return {
+        corpus: TypeMapping.from_tsv(ROOT / spec["table"], Ontology.from_json(ROOT / spec["ontology"]), source)
+        for corpus, spec in typing.items()
+    }
+
+
 def make_runs(plan: Mapping[str, Any], corpora: Mapping[str, list[Record]], seeds: Sequence[int]) -> list[Run]:
     """All runs of a plan, source models first."""
+    yago = plan["transfers"]["yago"]["ontology"]
     source_folds = {
-        name: source_fold(corpora, spec["detection"], [r for c in sorted(targets_of(plan, name)) for r in corpora[c]])
+        name: source_fold(
+            corpora,
+            spec["detection"],
+            read_tables(spec.get("typing", {}), yago),
+            [r for c in sorted(targets_of(plan, name)) for r in corpora[c]],
+        )
         for name, spec in plan["sources"].items()
     }
-    yago = plan["transfers"]["yago"]["ontology"]
-    config = read_yaml("source")
+    configs = {name: merge(read_yaml("source"), spec.get("settings", {})) for name, spec in plan["sources"].items()}
     sources = {
-        (name, seed): Run("yago", name, seed, "source", config, [fold], None, yago, None, source_sample(fold))
+        (name, seed): Run("yago", name, seed, "source", configs[name], [fold], None, yago, None, source_sample(fold))
         for name, fold in source_folds.items()
         for seed in seeds
     }
@@ -95,13 +111,19 @@ def make_runs(plan: Mapping[str, Any], corpora: Mapping[str, list[Record]], seed
             phase = spec["phase"]
             base = {} if phase == "direct" else read_yaml(phase)
             own = merge(base, transfer.get("settings", {}), spec.get("settings", {})) if base else {}
+            data = with_dev(folds, corpora["crossner/politics/dev"]) if phase == "direct" else folds
             for seed in seeds:
                 if seed in spec.get("seeds", seeds):
                     source = None if phase == "scratch" else sources[transfer["source"], seed]
                     mapping = transfer["mapping"] if phase == "direct" else None
                     kept = tested if phase == "finetune" else ()
-                    runs.append(Run(name, system, seed, phase, own, folds, source, transfer["ontology"], mapping, kept))
+                    runs.append(Run(name, system, seed, phase, own, data, source, transfer["ontology"], mapping, kept))
     return runs
+
+
+def with_dev(folds: Sequence[Fold], dev: list[Record]) -> list[Fold]:
+    """The folds; those that have nothing to tune a threshold on get ``dev``."""
+    return [fold if fold.dev else replace(fold, dev=dev) for fold in folds]
 
 
 def shrink(run: Run, source: Run | None) -> Run:

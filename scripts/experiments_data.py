@@ -7,7 +7,8 @@ import hashlib
 import importlib.util
 import random
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from data_scripts.build import build, report_table  # noqa: E402
 from data_scripts.check_scan import normal_form  # noqa: E402
 from data_scripts.schema import read_records, record_files  # noqa: E402
 from data_scripts.silver import build_silver  # noqa: E402
+from ontology_finener import TypeMapping  # noqa: E402
 from trainer_finener import data_hash  # noqa: E402
 
 Record = Mapping[str, Any]
@@ -58,6 +60,7 @@ CORPORA: dict[str, tuple[str, dict[str, list[str]], dict[str, Any]]] = {
 TEST_ENTITIES, DEV_ENTITIES = 0.04, 0.02  # shares of the silver's entities that train no source model
 DEV_SHARE = 0.2  # of a fold's training documents
 MOST_DEV = 400  # source models: records of each kind that choose the checkpoint
+MOST_OF_ENTITY = 10  # silver: records whose every entity has been seen so often train no more; the subject of an article has hundreds
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,12 @@ def without_leaks(train: Sequence[Record], tested: Iterable[Record]) -> tuple[li
 
 def entity_of(record: Record, mention: Mapping[str, Any]) -> str:
     """Whom or what a silver mention names: the article, where ``origin`` tells it (``link:Lord_Byron``), else the name itself."""
-    return mention["origin"].partition(":")[2] or record["text"][mention["start"] : mention["end"]].casefold()
+    return mention["origin"].partition(":")[2] or name_of(record, mention)
+
+
+def name_of(record: Record, mention: Mapping[str, Any]) -> str:
+    """The words of a mention, whatever their case."""
+    return record["text"][mention["start"] : mention["end"]].casefold()
 
 
 def place_of(text: str) -> float:
@@ -176,6 +184,18 @@ def split_entities(silver: Iterable[Record]) -> tuple[list[Record], list[Record]
     return parts
 
 
+def without_repeats(silver: Iterable[Record], most: int) -> list[Record]:
+    """The records that have an entity which fewer than ``most`` mentions before named."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for record in silver:
+        named = [entity_of(record, m) for m in record["mentions"]]
+        if any(seen[entity] < most for entity in named):
+            kept.append(record)
+            seen.update(named)
+    return kept
+
+
 def sample(records: Sequence[Record], most: int) -> list[Record]:
     """At most so many records, chosen by their ids."""
     return sorted(records, key=lambda r: (place_of(r["id"]), r["id"]))[:most]
@@ -184,28 +204,58 @@ def sample(records: Sequence[Record], most: int) -> list[Record]:
 # ---------------------------------------------------------------- folds
 
 
-def source_fold(corpora: Mapping[str, list[Record]], detection: Iterable[str], served: Iterable[Record]) -> Fold:
+def source_fold(
+    corpora: Mapping[str, list[Record]],
+    detection: Iterable[str],
+    typing: Mapping[str, TypeMapping],
+    served: Iterable[Record],
+) -> Fold:
     """What trains a source model.
 
     Args:
         corpora: of :func:`prepare`.
-        detection: corpora whose boundaries train it.
+        detection: gold corpora whose boundaries train it.
+        typing: gold corpora of which boundaries and types train it, with the tables from their types to YAGO's.
         served: records of every target that it is fine-tuned to.
     """
-    typing, dev, test = split_entities(corpora["silver"])
-    bare = [as_detection(r) for name in detection for r in corpora[name]]
+    silver, dev, test = split_entities(corpora["silver"])
+    held_out = {name_of(r, m) for r in [*dev, *test] for m in r["mentions"]}
+    gold = [with_source_types(r, typing[name], held_out) for name in typing for r in corpora[name]]
+    gold += [without_types(r) for name in detection for r in corpora[name]]
     tested = [*served, *test]
-    typing, removed = without_leaks(typing, [*tested, *dev])
-    bare, removed_too = without_leaks(bare, tested)
-    dev_bare = sample(bare, min(MOST_DEV, len(bare) // 10))
-    bare, _ = without_leaks(bare, dev_bare)
-    return Fold("all", typing, [*sample(dev, MOST_DEV), *dev_bare], test, bare, removed + removed_too)
+    silver, removed = without_leaks(silver, [*tested, *dev])
+    gold, removed_too = without_leaks(gold, tested)
+    dev_gold = sample(gold, min(MOST_DEV, len(gold) // 10))
+    gold, _ = without_leaks(gold, dev_gold)
+    return Fold(
+        "all",
+        [*without_repeats(silver, MOST_OF_ENTITY), *(r for r in gold if r["typed"])],
+        [*sample(dev, MOST_DEV), *({**without_types(r), "id": r["id"]} for r in dev_gold)],
+        test,
+        [r for r in gold if not r["typed"]],
+        removed + removed_too,
+    )
 
 
-def as_detection(record: Record) -> Record:
+def without_types(record: Record) -> dict[str, Any]:
     """The record with boundaries alone."""
     mentions = [{**m, "types": [], "type_scores": None} for m in record["mentions"]]
     return {**record, "id": f"{record['source']}/{record['id']}", "mentions": mentions, "typed": False, "ontology": ""}
+
+
+def with_source_types(record: Record, table: TypeMapping, held_out: Collection[str]) -> dict[str, Any]:
+    """The record with its gold types as source types.
+
+    A mention trains its boundaries alone when the table tells nothing of its types, or when it has a name in ``held_out``.
+    """
+    of_type = {table.source.ids[own]: table.target.ids[source] for own, source in table.pairs}
+    bare = without_types(record)
+    for mention, gold in zip(bare["mentions"], record["mentions"], strict=True):
+        if name_of(record, mention) not in held_out:
+            mention["types"] = [of_type[t] for t in gold["types"] if t in of_type]
+    if any(m["types"] for m in bare["mentions"]):
+        bare |= {"typed": True, "ontology": table.target.name}
+    return bare
 
 
 def document_folds(records: Sequence[Record], k: int, seed: int = 0) -> list[Fold]:

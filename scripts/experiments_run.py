@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from torch import Tensor
 from transformers.utils import logging
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,10 +33,11 @@ from metrics.direct import DirectHead, cut_types, reach_of_mapping  # noqa: E402
 from metrics.scoring import Judged, Options, judge, record_counts, score  # noqa: E402
 from metrics.thresholds import dev_scores, pair_f1, tune  # noqa: E402
 from ontology_finener import Ontology, TypeMapping  # noqa: E402
-from pipeline_finener import FinenerPipeline  # noqa: E402
+from pipeline_finener import FinenerPipeline, TextEncoder  # noqa: E402
 from predict_finener import load_pipeline, predict_records  # noqa: E402
 from scripts.experiments_data import Fold, Record, sample  # noqa: E402
 from train_finener import DIRECT_THRESHOLDS, parse_arguments, run_phase, versions  # noqa: E402
+from trainer_finener import WordStateCache, fits_window, whole_window  # noqa: E402
 
 # What a run's numbers depend on; the rest of the program only plans, and its data are hashed.
 CODE = (*sorted(ROOT.glob("*_finener.py")), *sorted((ROOT / "metrics").glob("*.py")), Path(__file__).resolve())
@@ -105,6 +107,11 @@ class Place:
     def result(self, run: Run) -> Path:
         """The result file of a run."""
         return self.results / f"{run.name}.json"
+
+    @property
+    def states(self) -> Path:
+        """The folder of frozen encoders' word states, which all runs share."""
+        return self.work / "states"
 
     def model(self, run: Run, fold: Fold) -> Path:
         """The folder of a model."""
@@ -190,13 +197,17 @@ def run_fold(run: Run, fold: Fold, place: Place, measure_source: bool) -> dict[s
             for part in ("train", "detection")
         },
     }
+    texts = [r["text"] for r in [*fold.dev, *fold.test, *(run.source_test if measure_source else ())]]
     if run.phase == "direct":
         pipe = load_pipeline(str(source_model(run, place)))
+        reuse_states(pipe, texts, place.states)
         told |= predict_direct(run, fold, pipe)
     else:
         (args, training), *_ = parse_arguments(["--config", str(write_config(run, fold, place))])
         told["dev"] = run_phase(args, training)["dev"]
         pipe = load_pipeline(training_folder := str(place.model(run, fold)))
+        if run.config["freeze"] != "nothing":
+            reuse_states(pipe, texts, place.states)
         told |= choose_threshold(pipe, fold.dev, run.phase) if fold.dev and run.phase != "source" else {}
         pipe.model.config.save_pretrained(training_folder)
         told["given"] = list(predict_records(pipe, fold.test, gold_mentions=True))
@@ -207,6 +218,28 @@ def run_fold(run: Run, fold: Fold, place: Place, measure_source: bool) -> dict[s
     if measure_source and run.source_test and run.phase in ("source", "finetune"):
         told["source_scores"] = source_scores(pipe, run.source_test)
     return told | {"seconds": round(time.time() - started, 1)}
+
+
+def reuse_states(pipe: FinenerPipeline, texts: Iterable[str], folder: Path) -> None:
+    """Lets a pipeline whose encoder was not trained read the states that other runs have computed, and adds those that are lacking."""
+    encoder = TextEncoder(pipe.tokenizer, pipe.model.config)
+    encoded = {text: encoder.encode(text) for text in texts}
+    windows = {text: whole_window(e, encoder) for text, e in encoded.items() if fits_window(e, encoder)}
+    cache, run_encoder = WordStateCache(folder), pipe.model.encoder_states
+    cache.build(windows, pipe.model, encoder)
+    text_of = {window.input_ids: text for text, window in windows.items()}
+
+    def encoder_states(input_ids: Tensor, attention_mask: Tensor, word_starts: Tensor) -> Tensor:
+        found = [
+            text_of.get(tuple(ids[:n]))
+            for ids, n in zip(input_ids.tolist(), attention_mask.sum(1).tolist(), strict=True)
+        ]
+        if None in found:  # a part of a long text
+            return run_encoder(input_ids, attention_mask, word_starts)
+        states = torch.nn.utils.rnn.pad_sequence([cache[text] for text in found], batch_first=True)
+        return torch.nn.functional.pad(states, (0, 0, 0, word_starts.shape[1] - states.shape[1]))
+
+    pipe.model.encoder_states = encoder_states
 
 
 def read_yaml(name: str) -> dict[str, Any]:
@@ -232,6 +265,7 @@ def write_config(run: Run, fold: Fold, place: Place) -> Path:
         "detection_data": [str(folder / "detection.jsonl")] if fold.detection else [],
         "output_dir": str(place.model(run, fold)),
         "target_ontology" if run.phase == "finetune" else "ontology": str(ROOT / run.ontology),
+        "encoder_states_folder": str(place.states),
         "seed": run.seed,
     }
     if run.source:

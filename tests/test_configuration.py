@@ -35,6 +35,7 @@ BAD_KNOBS = [
     ("conversion_input", ["encoder"]),
     ("conversion_norm", ["no", 0]),
     ("target_vector_size", [0, 1.5]),
+    ("conversion_skip", ["yes", 1]),
     ("target_activation", ["relu"]),
     ("encoder_dropout", [-0.1, 1.1, "0.5", None, float("nan")]),
     ("lstm_dropout", [2, True]),
@@ -201,3 +202,11 @@ def test_a_dtype_survives_the_round_trip(config, tmp_path):
     config.dtype = torch.bfloat16
     config.save_pretrained(tmp_path)
     assert FinenerConfig.from_pretrained(tmp_path).dtype == torch.bfloat16
+
+
+def test_a_skip_connection_needs_vectors_of_one_size():
+    encoder = BertConfig(num_hidden_layers=2)
+    FinenerConfig(encoder, type_vector_size=8, target_vector_size=8, conversion_skip=True)
+    for sizes in ({}, {"type_vector_size": 8}, {"type_vector_size": 8, "target_vector_size": 16}):
+        with pytest.raises(ValueError, match="target_vector_size must be type_vector_size; got"):
+            FinenerConfig(encoder, conversion_skip=True, **sizes)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 
 from metrics.counting import COUNTS
 from metrics.scoring import judge
-from ontology_finener import EntityType, Ontology
+from ontology_finener import EntityType, Ontology, TypeMapping
+from pipeline_finener import FinenerPipeline
 from scripts import experiments, experiments_data, experiments_run, experiments_tables, write_results
 from scripts.experiments_data import Fold, document_folds, fewnerd_fold, split_entities, without_leaks
 from scripts.experiments_run import Place, Run
@@ -79,21 +81,68 @@ def test_a_tested_silver_record_keeps_the_held_out_mentions_alone(monkeypatch):
 def test_a_source_model_may_not_train_on_what_it_is_tested_on():
     plan = json.loads(json.dumps(PLAN))
     for source in plan["sources"]:
-        assert not experiments.targets_of(plan, source) & set(plan["sources"][source]["detection"])
+        spec = plan["sources"][source]
+        assert not experiments.targets_of(plan, source) & {*spec["detection"], *spec.get("typing", {})}
     plan["sources"]["fewnerd_inside"]["detection"].append("figer")
     with pytest.raises(ValueError, match="trains on figer"):
         experiments.targets_of(plan, "fewnerd_inside")
+    plan["sources"]["figer_inside"]["typing"] = plan["sources"]["fewnerd_inside"]["typing"]
+    with pytest.raises(ValueError, match="trains on crossner, fewnerd"):
+        experiments.targets_of(plan, "figer_inside")
 
 
 def test_the_source_fold_leaves_out_targets_and_its_own_test_part():
     data = corpora()
     data["gum"][0] = record("g", "word 3, of a DOCUMENT")
-    fold = experiments_data.source_fold(data, ["gum", "wnut17"], data["aida"])
+    fold = experiments_data.source_fold(data, ["gum", "wnut17"], {}, data["aida"])
     assert fold.removed == 1
     assert len(fold.detection) == 79 - 7  # a tenth is dev
     assert all(not r["typed"] and not r["ontology"] for r in fold.detection)
     texts = [{r["text"] for r in part} for part in (fold.train, fold.dev, fold.test)]
     assert not texts[0] & texts[1] and not texts[0] & texts[2] and texts[2]
+
+
+def test_gold_types_train_source_types_where_the_table_tells_them_and_the_name_is_not_held_out():
+    source = Ontology("yago", [EntityType("Actor"), EntityType("Ship")])
+    target = Ontology("few", [EntityType("person-actor"), EntityType("person-other")])
+    table = TypeMapping(target, source, [("person-actor", "Actor", 1.0)])
+    gold = record(
+        "1",
+        "Ann, Bob and Cid.",
+        ("Ann", "person-actor"),
+        ("Bob", "person-other"),
+        ("Cid", "person-actor"),
+        ontology="few",
+    )
+    kept = experiments_data.with_source_types(gold, table, {"cid"})
+    assert [m["types"] for m in kept["mentions"]] == [["Actor"], [], []]
+    assert (kept["typed"], kept["ontology"], kept["exhaustive"], kept["id"]) == (True, "yago", True, "made/1")
+    bare = experiments_data.with_source_types(gold, table, {"ann", "cid"})
+    assert (bare["typed"], bare["ontology"]) == (False, "") and [len(m["types"]) for m in bare["mentions"]] == [0, 0, 0]
+    assert [m["types"] for m in gold["mentions"]] == [["person-actor"], ["person-other"], ["person-actor"]]
+
+
+def test_a_record_without_any_rarely_seen_entity_trains_no_more():
+    silver = [record(str(i), "Ann left.", ("Ann", "person")) for i in range(4)]
+    silver.append(record("4", "Ann met Bob.", ("Ann", "person"), ("Bob", "person")))
+    assert [r["id"] for r in experiments_data.without_repeats(silver, 2)] == ["0", "1", "4"]
+
+
+def test_predictions_read_the_states_that_are_kept_and_are_those_of_the_encoder(tmp_path, tokenizer, monkeypatch):
+    pipe = FinenerPipeline(model=tiny.tiny_model(tokenizer), tokenizer=tokenizer)
+    texts = ["Ann met Bob in Rome.", "Rome", "word " * 200]
+    plain = pipe(texts, mentions=[[(0, 3)], [(0, 4)], [(0, 4)]])
+    experiments_run.reuse_states(pipe, texts, tmp_path / "states")
+    forward, seen = pipe.model.encoder.forward, []
+
+    def count(**given):
+        seen.append(len(given["input_ids"]))
+        return forward(**given)
+
+    monkeypatch.setattr(pipe.model.encoder, "forward", count)
+    kept = pipe(texts[:2], mentions=[[(0, 3)], [(0, 4)]])
+    assert not seen and [m[0]["types"] for m in kept] == [pytest.approx(m[0]["types"], abs=1e-3) for m in plain[:2]]
+    assert pipe(texts[2:], mentions=[[(0, 4)]])[0][0]["types"] == pytest.approx(plain[2][0]["types"], abs=1e-3) and seen
 
 
 # -------------------------------------------------------------------- folds
@@ -131,9 +180,11 @@ def test_the_plan_has_every_transfer_by_every_system_and_seed(runs):
     assert {
         f"{t}-{s}-{n}" for t in ("aida", "figer") for s in ("direct", "scratch", "plain", "soft") for n in (1, 2, 3)
     } <= names
-    assert {n for n in names if "-free-" in n} == {"figer-free-1", "fewnerd_10-free-1"}
-    assert not any(n.startswith("crossner-direct") for n in names)
+    assert {n for n in names if "-free-" in n} == {"fewnerd_10-free-1"}
+    assert {n for n in names if "-several_free-" in n} == {"figer-several_free-1"}
+    assert not any(n.startswith("politics-direct") for n in names)
     by_name = {run.name: run for run in runs}
+    assert [f.dev for f in by_name["crossner-direct-1"].folds] == [corpora()["crossner/politics/dev"]] * 4
     assert [f.name for f in by_name["crossner-plain-1"].folds] == ["ai", "literature", "music", "science"]
     assert by_name["figer-soft-2"].source.name == "yago-fewnerd_inside-2"
     assert by_name["fewnerd-soft-2"].source.name == "yago-figer_inside-2"
@@ -146,7 +197,7 @@ def test_systems_differ_in_what_their_names_say(runs):
     assert plain == experiments.merge(soft, {"knobs": {"soft_loss_decay": 0.0}})
     assert logits == experiments.merge(soft, {"knobs": {"conversion_input": "logits"}})
     assert tuned == experiments.merge(soft, {"freeze": "encoder"})
-    assert config["fewnerd-soft-1"]["num_train_epochs"] == 5
+    assert config["fewnerd-soft-1"]["num_train_epochs"] == PLAN["transfers"]["fewnerd"]["settings"]["num_train_epochs"]
 
 
 def test_the_configs_have_no_unknown_key(runs, tmp_path):

@@ -686,6 +686,29 @@ def test_target_vectors_may_start_from_the_target_types_names(model, tokenizer, 
         model.add_conversion(target, names_by=tokenizer, target_vector_size=5)
 
 
+def test_with_a_skip_connection_a_new_head_types_with_the_source_heads_vectors(tokenizer, source):
+    model = tiny.tiny_model(tokenizer, type_vector_size=16)
+    model.add_conversion(source, target_vector_size=16, conversion_skip=True, target_activation="sigmoid")
+    model.conversion.score.load_state_dict(model.type_head.score.state_dict())
+    output = outputs(model, tokenizer, LONG)
+    close(output.target_type_logits, output.type_logits)
+    model.conversion.project.weight.data.normal_()
+    assert not torch.allclose(outputs(model, tokenizer, LONG).target_type_logits, output.type_logits)
+
+
+def test_biases_may_start_at_each_types_share(model, tokenizer, target):
+    shares = torch.linspace(0.1, 0.9, len(model.config.ontology))
+    model.start_at_shares(shares)
+    close(model.type_head.score.bias.detach().sigmoid(), shares)
+    for activation, back in (("sigmoid", torch.sigmoid), ("softmax", torch.exp)):
+        model.add_conversion(target, target_activation=activation)
+        model.start_at_shares(shares[: len(target)])
+        close(back(model.conversion.score.bias.detach()), shares[: len(target)])
+    for bad in (shares[:3], torch.zeros(len(target)), torch.ones(len(target))):
+        with pytest.raises(ValueError, match="shares between 0 and 1"):
+            model.start_at_shares(bad)
+
+
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_a_target_of_one_type_is_that_type_for_every_mention(tokenizer, activation):
     only = Ontology("tgt", [EntityType("name")])

@@ -27,7 +27,7 @@ from metrics.counting import score_records
 from ontology_finener import EntityType, Ontology
 from pipeline_finener import TextEncoder
 from predict_finener import load_pipeline, predict_records
-from train_finener import ArgumentError, hold_out_documents, parse_arguments
+from train_finener import ArgumentError, hold_out_documents, parse_arguments, type_shares
 from trainer_finener import FinenerCollator, data_hash, estimate_credit
 
 MORE_TARGET = [
@@ -477,6 +477,7 @@ def test_soft_loss_weights_that_can_not_be_had_are_an_error(given, options, mess
 
 def test_detection_may_be_tuned_too_and_detection_records_then_keep_their_share(given):
     run(*FROM_GIVEN, "--freeze", "encoder", "--detection_data", "detection.jsonl", "--detection_share", "0.5",
+        "--type_priors_from_data", "true",
         "--target_vectors_from_names", "true", "--knobs", "{conversion_norm: false, conversion_input: logits+mention}")  # fmt: skip
     told = results_of(given / "out" / "final")
     assert (
@@ -487,6 +488,23 @@ def test_detection_may_be_tuned_too_and_detection_records_then_keep_their_share(
     changed = {name.split(".")[0] for name, p in before.items() if not torch.equal(p, after[name])}
     assert changed >= {"lstm", "tagger", "crf"} and "encoder" not in changed
     assert after["conversion.project.weight"].shape[0] == 16
+
+
+def test_the_priors_of_types_are_their_shares_of_the_training_mentions(target):
+    ontology = target
+    gold = [["per.politician"], ["per.politician", "per"], ["org"], []]
+    mentions = [{"start": 0, "end": 1, "types": types} for types in gold]
+    records = [
+        {"typed": True, "ontology": ontology.name, "mentions": mentions},
+        {"typed": False, "ontology": "", "mentions": mentions},
+    ]
+    for most_specific, expected in (
+        (False, {"per": 3, "per.politician": 3, "org": 2}),
+        (True, {"per": 1, "per.politician": 3, "org": 2}),
+    ):
+        shares = type_shares(records, ontology, most_specific=most_specific)
+        counts = {t: round(5 * share) for t, share in zip(ontology.ids, shares.tolist(), strict=True)}
+        assert counts == {**dict.fromkeys(ontology.ids, 1), **expected}
 
 
 def test_a_target_of_one_type_is_fine_tuned_and_scored(given):

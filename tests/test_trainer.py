@@ -413,6 +413,30 @@ def test_training_and_evaluation_read_the_cache_alone(tokenizer, tmp_path, monke
     assert "lstm" in changed and "encoder" not in changed
 
 
+def test_states_are_kept_in_a_folder_and_depend_on_the_text_alone(tokenizer, tmp_path, monkeypatch):
+    model, texts = still_model(tokenizer), [r["text"] for r in [*SOURCE, *TARGET]]
+    encoder, first = TextEncoder(tokenizer, model.config), WordStateCache(tmp_path / "states")
+    first.build(texts, model, encoder)
+    other_order = WordStateCache(tmp_path / "other")
+    other_order.build(texts[:1], model, encoder)
+    other_order.build(texts[::-1], model, encoder, batch_size=1)
+    assert len(set(texts)) > 3 and all(torch.equal(first[text], other_order[text]) for text in texts)
+    with monkeypatch.context() as patched:
+        patched.setattr(model.encoder, "forward", None)  # calling it would raise
+        kept = WordStateCache(tmp_path / "states")
+        kept.build(texts[1:], model, encoder)
+    assert all(torch.equal(first[text], kept[text]) for text in texts)
+
+
+def test_another_encoder_does_not_read_the_states_in_a_folder(tokenizer, tmp_path):
+    model, text = still_model(tokenizer), SOURCE[0]["text"]
+    before, after = WordStateCache(tmp_path / "states"), WordStateCache(tmp_path / "states")
+    before.build([text], model, TextEncoder(tokenizer, model.config))
+    next(model.encoder.parameters()).data.mul_(2.0)
+    after.build([text], model, TextEncoder(tokenizer, model.config))
+    assert not torch.equal(before[text], after[text])
+
+
 def test_a_text_that_was_not_cached_is_an_error(model, tokenizer, tmp_path):
     cache = WordStateCache(tmp_path / "states")
     cache.build([SOURCE[0]["text"]], model, TextEncoder(tokenizer, model.config))
