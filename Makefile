@@ -9,7 +9,7 @@ SILVER := outputs/silver/report.json
 # Threads that wait give up their core soon: with the default, one other busy process on a small machine slows training many times over.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: install quickstart test test-all lint results experiments
+.PHONY: install quickstart test test-all lint results experiments feedback
 
 install: .venv/installed
 
@@ -41,6 +41,10 @@ lint: .venv/installed
 DATA ?= ../shared/data
 experiments: .venv/installed
 	$(BIN)/python scripts/experiments.py --data $(DATA)
+
+# The feedback round of docs/training.md, on the model that `make quickstart` leaves; minutes.
+feedback: .venv/installed
+	$(BIN)/python scripts/feedback.py --model outputs/quickstart_pretrained
 
 # README's and the docs' figures from results/*.json
 results: .venv/installed

@@ -26,7 +26,7 @@ TITLES = {
     "figer": "YAGO → FIGER",
     "fewnerd_10": "YAGO → Few-NERD, 10 %",
     "fewnerd": "YAGO → Few-NERD",
-    "crossner": "YAGO → CrossNER",
+    "crossner": "YAGO → CrossNER, four domains",
     "politics": "YAGO → CrossNER's politics, whose dev chose the settings",
 }
 MEASURES = {
@@ -217,6 +217,18 @@ def corpora_line(name: str, results: Sequence[Result]) -> str:
     return f"`{name}`: {'; '.join(parts)}. {data_line(results)}"
 
 
+def losses_table(results: Sequence[Result]) -> str:
+    """The two losses of a source model as it trains, of the first seed: at the first log, and at the last one of each epoch."""
+    curve = [row for row in results[0]["folds"][0]["dev"]["curve"] if "loss_typing" in row]
+    last = {int(row["epoch"] - 1e-9): row for row in curve}
+    header = [f"seed {results[0]['seed']}: loss at epoch", *(f"{row['epoch']:.1f}" for row in (curve[0], *last.values()))]
+    rows = [
+        [label, *(f"{row[name]:.3f}" for row in (curve[0], *last.values()))]
+        for name, label in (("loss_detection", "detection, a word"), ("loss_typing", "typing, a gold type"))
+    ]
+    return table(header, rows)
+
+
 def experiments_page(results: Sequence[Result]) -> str:
     """``docs/results.md``."""
     cells = by_transfer(results)
@@ -233,7 +245,7 @@ def experiments_page(results: Sequence[Result]) -> str:
         if "direct" in systems:
             parts.append(direct_line(systems["direct"]))
         if transfer == "yago":
-            parts += [f"`{system}`:\n\n{parts_tables(own)}" for system, own in systems.items()]
+            parts += [f"`{system}`:\n\n{losses_table(own)}\n\n{parts_tables(own)}" for system, own in systems.items()]
         else:
             parts += [differences_table(systems, best), folds_table(systems), forgetting_table(systems, sources)]
     versions = {f"{name} {number}" for r in results for name, number in r["versions"].items()}

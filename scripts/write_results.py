@@ -1,4 +1,5 @@
-"""Writes the figures of ``results/`` into README.md, between its ``<!-- results:… -->`` markers, and ``docs/results.md``.
+"""Writes the figures of ``results/`` into README.md and ``docs/training.md``, between their ``<!-- results:… -->`` markers, and
+``docs/results.md``.
 
 Usage: python scripts/write_results.py [--take outputs] [--check]
 """
@@ -16,7 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from metrics.tables import score_rows  # noqa: E402
-from scripts.experiments_tables import experiments_page, experiments_table  # noqa: E402
+from scripts.experiments_tables import experiments_page, experiments_table, table  # noqa: E402
+from scripts.feedback import score_rows as feedback_scores  # noqa: E402
+from scripts.feedback import work_rows as feedback_work  # noqa: E402
 
 # What `make quickstart` leaves, and where its figures are kept.
 TAKEN = {
@@ -75,16 +78,29 @@ def silver_figures(coverage: dict, precision: dict, speed: dict) -> str:
     )
 
 
+def feedback_tables(results: dict) -> str:
+    """What a round of feedback gains, and what it costs a person."""
+    documents, records, test = results["documents"], results["records"], results["records"]["test"]
+    measured = table([f"F1 on {test} test records", "before", "after", "gain"], feedback_scores(results))
+    work = f"new texts, {results['mentions']['new']} mentions once corrected"
+    return (
+        f"\nWhat one has are {documents['had']} documents ({records['had']} records), the new texts {documents['new']} "
+        f"({records['new']} records). Mean ± standard deviation of {len(results['seeds'])} seeds of fine-tuning "
+        "([results/feedback.json](../results/feedback.json)):\n\n"
+        f"{measured}\n\n{table([work, 'mentions'], feedback_work(results))}\n"
+    )
+
+
 def fill(text: str, marker: str, content: str) -> str:
     """Puts content between ``<!-- marker -->`` and the next ``<!-- /… -->``."""
     pattern = re.compile(rf"(<!-- {re.escape(marker)} -->\n).*?(<!-- /\w+ -->)", re.DOTALL)
     if not pattern.search(text):
-        raise SystemExit(f"README.md has no <!-- {marker} --> … <!-- /… -->")
+        raise SystemExit(f"the page has no <!-- {marker} --> … <!-- /… -->")
     return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
 
 
 def written_pages(root: Path) -> dict[Path, str]:
-    """The pages that show results, as they should be. Without results of experiments there is no page of them."""
+    """The pages that show results, as they should be. Without results of a feedback round or of experiments, theirs are left alone."""
     results = json.loads((root / "results" / "quickstart.json").read_text(encoding="utf-8"))
     readme = root / "README.md"
     text = fill(readme.read_text(encoding="utf-8"), "results:quickstart", quickstart_table(results))
@@ -93,18 +109,23 @@ def written_pages(root: Path) -> dict[Path, str]:
     if all(path.is_file() for path in silver):
         figures = silver_figures(*(json.loads(path.read_text(encoding="utf-8")) for path in silver))
         text = fill(text, "results:silver", figures)
+    pages = {readme: text}
+    feedback, training = root / "results" / "feedback.json", root / "docs" / "training.md"
+    if feedback.is_file():
+        tables = feedback_tables(json.loads(feedback.read_text(encoding="utf-8")))
+        pages[training] = fill(training.read_text(encoding="utf-8"), "results:feedback", tables)
     files = sorted((root / "results" / "experiments").glob("*.json"))
     if not files:
-        return {readme: text}
+        return pages
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    text = fill(text, "results:experiments", experiments_table(runs))
-    return {readme: text, root / "docs" / "results.md": experiments_page(runs)}
+    pages[readme] = fill(text, "results:experiments", experiments_table(runs))
+    return {**pages, root / "docs" / "results.md": experiments_page(runs)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--take", type=Path, help="first copy the results of a quickstart from this outputs folder")
-    parser.add_argument("--check", action="store_true", help="change nothing, fail when README.md is not up to date")
+    parser.add_argument("--check", action="store_true", help="change nothing, fail when a page is not up to date")
     args = parser.parse_args()
     for source, name in TAKEN.items() if args.take else ():
         shutil.copyfile(args.take / source, ROOT / "results" / name)

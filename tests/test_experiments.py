@@ -446,3 +446,20 @@ def test_write_results_makes_the_page_and_the_readme_of_the_files(tmp_path):
     pages = write_results.written_pages(tmp_path)
     assert pages[tmp_path / "docs" / "results.md"] == experiments_tables.experiments_page(some_results())
     assert "| YAGO → AIDA | 0.250 ± 0.000 | 0.500 ± 0.000 | 0.750 ± 0.000 | 1.000" in pages[tmp_path / "README.md"]
+
+
+def test_the_losses_of_a_source_model_are_shown_at_the_first_log_and_at_the_end_of_each_epoch():
+    curve = [
+        {"epoch": epoch, "loss_detection": 1 / (i + 1), "loss_typing": 8.0 / (i + 1)}
+        for i, epoch in enumerate([0.25, 0.75, 1.0, 1.5, 2.0])
+    ]
+    told = {
+        "seed": 1,
+        "folds": [{"dev": {"curve": [{"epoch": 0.0, "eval_score": 1.0}, *curve, {"epoch": 2.0, "eval_score": 1.0}]}}],
+    }
+    lines = experiments_tables.losses_table([told]).splitlines()
+    assert lines[0] == "| seed 1: loss at epoch | 0.2 | 1.0 | 2.0 |"
+    assert lines[2:] == [
+        "| detection, a word | 1.000 | 0.333 | 0.200 |",
+        "| typing, a gold type | 8.000 | 2.667 | 1.600 |",
+    ]
