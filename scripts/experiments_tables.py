@@ -240,7 +240,8 @@ def experiments_page(results: Sequence[Result]) -> str:
         if transfer == "yago":
             parts += [corpora_line(system, own) for system, own in systems.items()]
         else:
-            parts.append(data_line(next(iter(systems.values()))))
+            trained = {name: own for name, own in systems.items() if name != "direct"} or systems
+            parts.append(data_line(next(iter(trained.values()))))
         parts.append(scores_table(systems, best))
         if "direct" in systems:
             parts.append(direct_line(systems["direct"]))
