@@ -221,7 +221,10 @@ def losses_table(results: Sequence[Result]) -> str:
     """The two losses of a source model as it trains, of the first seed: at the first log, and at the last one of each epoch."""
     curve = [row for row in results[0]["folds"][0]["dev"]["curve"] if "loss_typing" in row]
     last = {int(row["epoch"] - 1e-9): row for row in curve}
-    header = [f"seed {results[0]['seed']}: loss at epoch", *(f"{row['epoch']:.1f}" for row in (curve[0], *last.values()))]
+    header = [
+        f"seed {results[0]['seed']}: loss at epoch",
+        *(f"{row['epoch']:.1f}" for row in (curve[0], *last.values())),
+    ]
     rows = [
         [label, *(f"{row[name]:.3f}" for row in (curve[0], *last.values()))]
         for name, label in (("loss_detection", "detection, a word"), ("loss_typing", "typing, a gold type"))
