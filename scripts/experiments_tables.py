@@ -27,7 +27,7 @@ TITLES = {
     "fewnerd_10": "YAGO → Few-NERD, 10 %",
     "fewnerd": "YAGO → Few-NERD",
     "crossner": "YAGO → CrossNER, four domains",
-    "politics": "YAGO → CrossNER's politics, whose dev chose the settings",
+    "politics": "YAGO → CrossNER's politics, whose dev chooses CrossNER's system",
 }
 MEASURES = {
     "mention_f1": "detection",
