@@ -77,7 +77,8 @@ class FinenerConfig(PretrainedConfig):
         detection_threshold: least span probability of a mention that is returned.
         type_threshold: least score of a source type that is returned, as a number or by level and type (see
             ``Ontology.thresholds``; ``python -m metrics calibrate`` finds them); every mention gets at least one path.
-        target_type_threshold: the same for target types. With softmax 0 keeps the whole path of the best type.
+        target_type_threshold: the same for target types. None: 0 with softmax, which keeps the whole path of the best type, and 0.5 with
+            sigmoid.
         window_words: most words in one window; longer text is read in overlapping windows.
         window_overlap: words that neighbouring windows share.
         initializer_range: standard deviation of new linear layers.
@@ -114,7 +115,7 @@ class FinenerConfig(PretrainedConfig):
         soft_loss_decay: float = 0.5,
         detection_threshold: float = 0.0,
         type_threshold: Threshold = 0.5,
-        target_type_threshold: Threshold = 0.0,
+        target_type_threshold: Threshold | None = None,
         window_words: int = 128,
         window_overlap: int = 32,
         initializer_range: float = 0.02,
@@ -147,6 +148,8 @@ class FinenerConfig(PretrainedConfig):
         self.soft_loss_decay = soft_loss_decay
         self.detection_threshold = detection_threshold
         self.type_threshold = type_threshold
+        if target_type_threshold is None:
+            target_type_threshold = 0.5 if target_activation == "sigmoid" else 0.0
         self.target_type_threshold = target_type_threshold
         self.window_words = window_words
         self.window_overlap = window_overlap

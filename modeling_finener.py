@@ -23,12 +23,12 @@ from transformers.utils import ModelOutput, cached_file
 
 try:
     from .configuration_finener import TAGS, FinenerConfig
-    from .ontology_finener import Ontology
+    from .ontology_finener import Ontology, TypeMapping
 except ImportError:
     if __package__:
         raise
     from configuration_finener import TAGS, FinenerConfig
-    from ontology_finener import Ontology
+    from ontology_finener import Ontology, TypeMapping
 
 O, B, I = range(len(TAGS))  # noqa: E741
 FORBIDDEN = -1e4  # a finite log-score: −∞ would turn gradients into NaN
@@ -542,6 +542,7 @@ class FinenerForTokenClassification(PreTrainedModel):
         Raises:
             ValueError: on a bad knob.
         """
+        knobs = {"target_type_threshold": None} | knobs  # the one of other types would mean nothing
         if names_by is not None:
             knobs = {"target_vector_size": self.config.encoder_config.hidden_size} | knobs
         config = FinenerConfig(
@@ -598,6 +599,39 @@ class FinenerForTokenClassification(PreTrainedModel):
             raise ValueError(f"expected {len(score.bias)} shares between 0 and 1, got {tuple(shares.shape)}")
         is_softmax = self.conversion is not None and self.conversion.one_type
         score.bias.data.copy_(shares.log() if is_softmax else shares.logit())
+
+    def start_at_mapping(self, mapping: TypeMapping) -> int:
+        """Starts target types at the source types that a table maps to them: vectors and biases at their mean, by the table's weights.
+
+        So fine-tuning begins near what the Direct baseline says. Of several source types in one line of descent only the most general
+        counts, as it stands for those below it. A type that the table gives nothing starts at the mean of its children, and without
+        those where it was.
+
+        Args:
+            mapping: from this model's source types to its target types.
+
+        Returns:
+            How many types now start at source types.
+
+        Raises:
+            ValueError: without a conversion head with ``conversion_skip``, or when the table is of other types.
+        """
+        if self.conversion is None or not self.conversion.skip:
+            raise ValueError(
+                "a mapping gives target vectors only where they meet the source head's: set conversion_skip"
+            )
+        own = [self.config.ontology.digest, self.config.target_ontology.digest]
+        if [mapping.source.digest, mapping.target.digest] != own:
+            raise ValueError(
+                f"the mapping goes {mapping.source.name} → {mapping.target.name}, not between this model's types"
+            )
+        shares = mapping.mean_weights().to(self.device, self.dtype)
+        is_mapped = shares.any(1)
+        source, score = self.type_head.score, self.conversion.score
+        with torch.no_grad():
+            score.weight[is_mapped] = (shares @ source.weight)[is_mapped]
+            score.bias[is_mapped] = (shares @ source.bias)[is_mapped]
+        return int(is_mapped.sum())
 
     def _start_at_names(self, score: nn.Linear, ontology: Ontology, tokenizer: Any) -> None:
         """Starts the vectors of a head's types at the encoder's embeddings of their names."""

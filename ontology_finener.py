@@ -543,6 +543,26 @@ class TypeMapping:
             scores[:, parent] = torch.maximum(scores[:, parent], scores[:, child])
         return scores
 
+    def mean_weights(self) -> Tensor:
+        """What each source type adds to a mean that stands for a target type, (K, C); a row sums to one, or is zero.
+
+        Of source types that a target type has, only those that have no ancestor among them count. A target type that the table gives none
+        has the mean of its children's rows.
+        """
+        means = torch.zeros(len(self.target), len(self.source))
+        own: dict[int, dict[int, float]] = {}
+        for (source, target), weight in zip(self.pairs, self.weights, strict=True):
+            own.setdefault(target, {})[source] = weight
+        for target in sorted(range(len(self.target)), key=self.target.depths.__getitem__, reverse=True):
+            given = own.get(target, {})
+            for source, weight in given.items():
+                above = set(self.source.closure_indices([source])) - {source}
+                means[target, source] = 0.0 if above & given.keys() else weight
+            if not given:
+                means[target] = means[list(self.target.children[target])].sum(0)
+            means[target] /= means[target].sum().clamp(min=1e-9)
+        return means
+
     @classmethod
     def from_tsv(cls, path: str | Path, source: Ontology, target: Ontology) -> TypeMapping:
         """Reads lines ``source TAB target TAB weight``; ``#`` starts a comment line. Errors name file and line."""

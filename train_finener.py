@@ -11,31 +11,23 @@ differs between the phases. An unknown key is an error.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib
-import inspect
-import itertools
 import json
-import math
 import platform
-import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from accelerate import PartialState
 from torch import nn
 from transformers import (
     AutoTokenizer,
     EarlyStoppingCallback,
-    HfArgumentParser,
     PreTrainedTokenizerBase,
     TrainingArguments,
     set_seed,
@@ -43,8 +35,19 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 try:
+    from .arguments_finener import ArgumentError, FinenerArguments, FinenerTrainingArguments, parse_arguments
     from .configuration_finener import FinenerConfig
-    from .data_scripts.schema import RecordError, count_rows, read_records, record_files
+    from .data_finener import (
+        PhaseData,
+        check_that_something_is_learnt,
+        load_data,
+        read_mapping,
+        read_ontology,
+        read_split,
+        scorable,
+        typed_with,
+    )
+    from .data_scripts.schema import RecordError, count_rows
     from .metrics.card import write_card
     from .metrics.counting import score_records, type_support
     from .metrics.credit import read_credit
@@ -57,22 +60,28 @@ try:
     from .trainer_finener import (
         FinenerCollator,
         FinenerTrainer,
-        RecordStream,
         WordStateCache,
         credit_matrix,
-        cut_record,
         data_hash,
-        detection_beside,
         estimate_credit,
         files_hash,
-        mix_records,
-        teaches,
     )
 except ImportError:
     if __package__:
         raise
+    from arguments_finener import ArgumentError, FinenerArguments, FinenerTrainingArguments, parse_arguments
     from configuration_finener import FinenerConfig
-    from data_scripts.schema import RecordError, count_rows, read_records, record_files
+    from data_finener import (
+        PhaseData,
+        check_that_something_is_learnt,
+        load_data,
+        read_mapping,
+        read_ontology,
+        read_split,
+        scorable,
+        typed_with,
+    )
+    from data_scripts.schema import RecordError, count_rows
     from metrics.card import write_card
     from metrics.counting import score_records, type_support
     from metrics.credit import read_credit
@@ -85,19 +94,13 @@ except ImportError:
     from trainer_finener import (
         FinenerCollator,
         FinenerTrainer,
-        RecordStream,
         WordStateCache,
         credit_matrix,
-        cut_record,
         data_hash,
-        detection_beside,
         estimate_credit,
         files_hash,
-        mix_records,
-        teaches,
     )
 
-PHASES = ("pretrain", "finetune", "direct")
 # Knobs that fine-tuning may still set; the others shape weights that pre-training has trained.
 CONVERSION_KNOBS = (
     "conversion_input",
@@ -128,225 +131,7 @@ FREEZABLE = ("nothing", "encoder", "detection")
 DIRECT_THRESHOLDS = [0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, *(i / 20 for i in range(1, 20))]
 
 
-class ArgumentError(ValueError):
-    """A YAML file or command line asks for something that does not exist or does not fit."""
-
-
-@dataclass
-class FinenerArguments:
-    """What a run trains, on what. Paths are relative to the working directory."""
-
-    phase: str = field(default="pretrain", metadata={"help": "pretrain, finetune or direct; set by --phases"})
-    encoder: str | None = field(
-        default=None,
-        metadata={
-            "help": "pretrain: an AutoModel's name or folder, or python:PACKAGE for one whose get_model_path() tells its folder"
-        },
-    )
-    model: str | None = field(
-        default=None, metadata={"help": "finetune, direct: folder or repo of a pre-trained finener model"}
-    )
-    ontology: str | None = field(default=None, metadata={"help": "pretrain: JSON or TSV of the source types"})
-    target_ontology: str | None = field(
-        default=None, metadata={"help": "finetune, direct: JSON or TSV of the target types"}
-    )
-    knobs: dict = field(default_factory=dict, metadata={"help": "of FinenerConfig, e.g. {lstm_layers: 1}"})
-    type_vectors_from_names: bool = field(
-        default=False, metadata={"help": "start type vectors at the embedded type names"}
-    )
-    type_priors_from_data: bool = field(
-        default=False,
-        metadata={
-            "help": "start the bias of each trained type at its share of the training mentions, not at one value for all"
-        },
-    )
-    target_vectors_from_names: bool = field(
-        default=False, metadata={"help": "finetune: start target type vectors at the embedded type names"}
-    )
-    soft_loss_weights: str | None = field(
-        default=None,
-        metadata={
-            "help": "finetune: W of the soft loss, a .tsv, .json or .npy file; or a model of these target types, whose confusions on "
-            "dev_data tell it. Default: by the knob soft_loss_decay"
-        },
-    )
-    detection_data: list[str] = field(
-        default_factory=list,
-        metadata={"help": "exhaustive records: files, patterns, or folders, of which the train split is read"},
-    )
-    typing_data: list[str] = field(
-        default_factory=list, metadata={"help": "records with types of the trained ontology; as detection_data"}
-    )
-    dev_data: list[str] = field(
-        default_factory=list,
-        metadata={"help": "records that choose the best checkpoint; of folders the dev or validation split"},
-    )
-    test_data: list[str] = field(
-        default_factory=list, metadata={"help": "records that are only scored; of folders the test split"}
-    )
-    streaming: bool = field(
-        default=False,
-        metadata={"help": "read the training records while training, for files larger than memory; needs max_steps"},
-    )
-    shuffle_buffer: int = field(default=10_000, metadata={"help": "streaming: windows that are shuffled together"})
-    held_out_share: float = field(
-        default=0.0, metadata={"help": "share of the typing documents that join the dev data"}
-    )
-    detection_share: float = field(default=0.3, metadata={"help": "share of detection_data in a mixed epoch"})
-    detection_weight: float = field(default=1.0, metadata={"help": "weight of the detection loss"})
-    typing_weight: float = field(default=1.0, metadata={"help": "weight of the source typing loss"})
-    conversion_weight: float = field(default=1.0, metadata={"help": "weight of the target typing loss"})
-    freeze: str = field(
-        default="nothing", metadata={"help": "nothing, encoder, or detection (encoder, BiLSTM, tags, CRF)"}
-    )
-    unfreeze_layers: int = field(
-        default=0, metadata={"help": "with freeze: encoder, so many of its last layers are trained"}
-    )
-    encoder_learning_rate: float | None = field(
-        default=None, metadata={"help": "of the encoder; default: learning_rate"}
-    )
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "stop after so many evaluations without a better score"}
-    )
-    cache_encoder_states: bool = field(default=True, metadata={"help": "compute a frozen encoder's states once"})
-    encoder_states_folder: str | None = field(
-        default=None,
-        metadata={"help": "keep these states here, for other runs with the same encoder; default: for this run alone"},
-    )
-    mapping: str | None = field(
-        default=None, metadata={"help": "finetune, direct: TSV source type → target type, for the Direct baseline"}
-    )
-    show: list[str] = field(default_factory=list, metadata={"help": "texts whose mentions are printed at the end"})
-    results_file: str | None = field(
-        default=None, metadata={"help": "JSON to write; default: results.json in output_dir"}
-    )
-
-
-LIST_KEYS = {f.name for f in dataclasses.fields(FinenerArguments) if f.default_factory is list}
-
-
-@dataclass
-class FinenerTrainingArguments(TrainingArguments):
-    """``TrainingArguments`` with this project's defaults."""
-
-    output_dir: str = field(default="outputs/model", metadata={"help": "folder of the trained model"})
-    learning_rate: float = field(default=1e-3, metadata={"help": "of Adam; the paper's 1e-3"})
-    per_device_train_batch_size: int = field(default=16)
-    per_device_eval_batch_size: int = field(default=32)
-    eval_strategy: str = field(default="epoch")
-    save_strategy: str = field(default="epoch")
-    save_total_limit: int | None = field(default=1)
-    load_best_model_at_end: bool = field(default=True)
-    metric_for_best_model: str | None = field(default="score")
-    logging_steps: float = field(default=50)
-    report_to: None | str | list[str] = field(default="none")
-    remove_unused_columns: bool | None = field(default=False)
-    restore_callback_states_from_checkpoint: bool = field(default=True)  # the patience of early stopping
-    dataloader_pin_memory: bool = field(default=False)
-    accelerator_config: dict | str | None = field(default_factory=lambda: {"dispatch_batches": False})
-
-
-# -------------------------------------------------------------------- arguments
-
-
-def parse_arguments(command_line: list[str]) -> list[tuple[FinenerArguments, FinenerTrainingArguments]]:
-    """One pair of arguments for each phase that the YAML file and the command line ask for, in order.
-
-    Raises:
-        ArgumentError: on an unknown key or phase, or a file that is no YAML mapping.
-    """
-    known, _ = _parser().parse_known_args(command_line)
-    content = _read_yaml(known.config) if known.config else {}
-    sections = {phase: _mapping(content.pop(phase, None) or {}, f"{known.config}: {phase}") for phase in PHASES}
-    phases = known.phases or content.pop("phases", None) or content.pop("phase", "pretrain")
-    content.pop("phases", None)
-    runs = []
-    for phase in [phases] if isinstance(phases, str) else phases:
-        if phase not in PHASES:
-            raise ArgumentError(f"unknown phase {phase!r}; there are {', '.join(PHASES)}")
-        values = {**content, **sections[phase], "phase": phase}
-        _check_keys(values, known.config)
-        parser = _parser()
-        parser.set_defaults(**{key: _as_default(key, value) for key, value in values.items()})
-        parsed = parser.parse_args(command_line)
-        if parsed.phase != phase:
-            raise ArgumentError(f"--phase {parsed.phase}: choose what to run with --phases {parsed.phase}")
-        args, training = (_fill(kind, parsed) for kind in (FinenerArguments, FinenerTrainingArguments))
-        _check_keys({"knobs": args.knobs}, "--knobs")
-        runs.append((args, training))
-    return runs
-
-
-def _parser() -> HfArgumentParser:
-    parser = HfArgumentParser(
-        (FinenerArguments, FinenerTrainingArguments), description=__doc__.splitlines()[0], allow_abbrev=False
-    )
-    parser.register("type", dict, yaml.safe_load)  # --knobs '{lstm_layers: 1}'
-    parser.add_argument("--config", help="YAML file")
-    parser.add_argument("--phases", nargs="+", help="which of the YAML's phases to run: pretrain, finetune")
-    return parser
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ArgumentError(f"can't read {path}: {error}") from error
-    return _mapping(content, path)
-
-
-def _mapping(content: Any, where: str, example: str = "learning_rate: 0.001") -> dict[str, Any]:
-    if not isinstance(content, dict):
-        raise ArgumentError(f"{where} must hold 'key: value' lines, e.g. {example}; found {content!r:.60}")
-    return content
-
-
-def _check_keys(values: dict[str, Any], where: str) -> None:
-    import difflib
-
-    known = [
-        f.name for kind in (FinenerArguments, FinenerTrainingArguments) for f in dataclasses.fields(kind) if f.init
-    ]
-    knobs = [
-        name
-        for name in inspect.signature(FinenerConfig).parameters
-        if name not in ("kwargs", "ontology", "target_ontology")
-    ]
-    given_knobs = _mapping(values.get("knobs") or {}, f"{where}: knobs", "lstm_layers: 1")
-    for given, allowed, what in ((values, known, "key"), (given_knobs, knobs, "knob")):
-        for key in given:
-            if key not in allowed:
-                close = difflib.get_close_matches(str(key), allowed, 1)
-                raise ArgumentError(
-                    f"{where}: unknown {what} {key!r}" + (f"; did you mean {close[0]!r}?" if close else "")
-                )
-
-
-def _as_default(key: str, value: Any) -> Any:
-    """A YAML value as argparse wants it: numbers as text (YAML reads 1e-3 as a text, argparse knows the field's kind), one text as a list
-    of one where the field is a list.
-    """
-    if isinstance(value, str) and key in LIST_KEYS:
-        return [value]
-    if value is False and key.endswith("_strategy"):
-        return "no"  # which YAML reads as false
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-def _fill(kind: type, parsed: Any) -> Any:
-    return kind(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(kind) if f.init})
-
-
 # -------------------------------------------------------------------- what a phase needs
-
-
-def read_ontology(path: str | None, key: str) -> Ontology:
-    """An ontology from a JSON or TSV file. Raises ArgumentError when none is named."""
-    if not path:
-        raise ArgumentError(
-            f"{key} is not set: name the JSON or TSV file of the types, e.g. {key}: ontologies/yago.json"
-        )
-    return Ontology.from_tsv(path) if path.endswith(".tsv") else Ontology.from_json(path)
 
 
 def encoder_path(name: str | None) -> str:
@@ -454,6 +239,17 @@ def set_soft_loss_weights(
         ) from error
 
 
+def start_at_mapping(path: str, model: FinenerForTokenClassification, target: Ontology) -> None:
+    """Starts target types at the source types of a table. Raises ArgumentError on a model that can't."""
+    table = TypeMapping.from_tsv(path, model.config.ontology, target)
+    try:
+        n_mapped = model.start_at_mapping(table)
+    except ValueError as error:
+        raise ArgumentError(f"target_vectors_from_mapping: {error}") from None
+    if PartialState().is_main_process:
+        print(f"{n_mapped} of {len(target)} target types start at source types")
+
+
 def is_softmax(config: FinenerConfig) -> bool:
     """Whether fine-tuning trains one type for a mention."""
     return config.target_ontology is not None and config.target_activation == "softmax"
@@ -476,11 +272,6 @@ def type_shares(records: Iterable[dict], ontology: Ontology, *, most_specific: b
     return (counts + 1) / (mentions + 2)
 
 
-def typed_with(records: Iterable[dict], ontology: Ontology) -> list[dict]:
-    """The records that carry types of an ontology."""
-    return [r for r in records if r["typed"] and r["ontology"] == ontology.name]
-
-
 def earlier_phases(args: FinenerArguments) -> list[dict[str, Any]]:
     """What the results file beside the model that fine-tuning starts from tells of how it was made, oldest first."""
     before = Path(args.model or "") / "results.json"
@@ -488,180 +279,6 @@ def earlier_phases(args: FinenerArguments) -> list[dict[str, Any]]:
         return []
     results = json.loads(before.read_text(encoding="utf-8"))
     return [*results["earlier"], {key: results[key] for key in EARLIER_KEYS}]
-
-
-@dataclass
-class PhaseData:
-    """Records of a phase. ``train`` and ``dev`` fit a window each; ``test`` and ``tune`` are whole.
-
-    With a ``stream`` it is what trains; ``train`` and ``typing`` are then the windows that it begins with, as a sample. ``mapping`` is that
-    of the Direct baseline.
-    """
-
-    train: list[dict]
-    dev: list[dict]
-    tune: list[dict]
-    test: list[dict]
-    typing: list[dict]
-    stream: RecordStream | None = None
-    mapping: TypeMapping | None = None
-
-
-def read_split(paths: list[str], split: str, ontologies: Mapping[str, Ontology]) -> list[dict]:
-    """The records of one split of some files and folders, checked. Raises ArgumentError when files are named but hold none."""
-    records = list(read_records(record_files(paths, split)))
-    for record in records:
-        check_types(record, ontologies)
-    if paths and not records:
-        raise ArgumentError(f"expected {split} records, found none in {', '.join(paths)}")
-    return records
-
-
-def read_mapping(args: FinenerArguments, source: Ontology, target: Ontology, dev: list[dict]) -> TypeMapping:
-    """The table of the Direct baseline.
-
-    Raises:
-        ArgumentError: without dev records to tune its threshold on.
-        OntologyError: on a bad line, or one with an unknown type.
-    """
-    if not scorable(dev, target):
-        raise ArgumentError("the Direct baseline needs dev_data with target types: its threshold is tuned there")
-    return TypeMapping.from_tsv(args.mapping, source, target)
-
-
-def load_data(
-    args: FinenerArguments,
-    model: FinenerForTokenClassification,
-    encoder: TextEncoder,
-    training: FinenerTrainingArguments,
-) -> PhaseData:
-    """Reads, checks, splits and mixes the records of a phase. Streaming concerns those that train; the others are always in memory.
-
-    Raises:
-        ArgumentError: when there is nothing to train on, or a record's ontology, or one of its types, is not one of the model's.
-        RecordError: on a record that is not valid.
-    """
-    ontologies = {o.name: o for o in (model.config.ontology, model.config.target_ontology) if o is not None}
-    if args.target_ontology and args.phase == "pretrain":
-        target = read_ontology(args.target_ontology, "target_ontology")
-        ontologies.setdefault(target.name, target)  # its records may still train detection
-
-    def read(paths: list[str], split: str = "train") -> list[dict]:
-        return read_split(paths, split, ontologies)
-
-    def cut(records: Iterable[dict]) -> list[dict]:
-        return [part for record in records for part in cut_record(record, encoder)]
-
-    if not args.typing_data and not args.detection_data:
-        raise ArgumentError("there is nothing to train on: typing_data and detection_data are empty")
-    try:
-        detection_beside(0, args.detection_share)
-    except ValueError as error:
-        raise ArgumentError(str(error)) from None
-    dev, test = read(args.dev_data, "dev"), read(args.test_data, "test")
-    held_out, stream = [], None
-    if args.streaming:
-        stream = open_stream(args, encoder, training, functools.partial(check_types, ontologies=ontologies))
-        typing, detection = (
-            list(itertools.islice(stream.one_pass(files, 0), args.shuffle_buffer))
-            for files in (stream.files, stream.detection_files)
-        )
-        train = [*typing, *detection]
-    else:
-        typing, detection = read(args.typing_data), cut(read(args.detection_data))
-        typing, held_out = hold_out_documents(typing, args.held_out_share, training.seed)
-        train = mix_records(detection, cut(filter(teaches, typing)), args.detection_share, training.seed)
-    if not train:
-        raise ArgumentError("there is nothing to train on: no record has a mention or is exhaustive")
-    # Evaluation reads them in order: less padding.
-    by_length = sorted(cut(dev + held_out), key=lambda r: len(r["text"]))
-    source, target = model.config.ontology, model.config.target_ontology
-    mapping = read_mapping(args, source, target, dev) if args.mapping and target is not None else None
-    return PhaseData(train, by_length, dev, test, typing, stream, mapping)
-
-
-def check_that_something_is_learnt(args: FinenerArguments, data: PhaseData, ontology: Ontology) -> None:
-    """Raises ArgumentError when no training record has anything that the phase trains."""
-    trains_types = any(m["types"] for r in typed_with(data.train, ontology) for m in r["mentions"])
-    trains_detection = args.freeze != "detection" and any(r["exhaustive"] for r in data.train)
-    if not trains_types and not trains_detection:
-        why = "detection is frozen" if args.freeze == "detection" else "no record is exhaustive"
-        raise ArgumentError(
-            f"there is nothing to learn from {len(data.train)} training records: no mention has types of {ontology.name!r}, and {why}"
-        )
-
-
-def open_stream(
-    args: FinenerArguments,
-    encoder: TextEncoder,
-    training: FinenerTrainingArguments,
-    check: Callable[[Mapping[str, Any]], None],
-) -> RecordStream:
-    """The training records of a phase as a stream. Raises ArgumentError on arguments that need all records in memory, or their end."""
-    files, detection = record_files(args.typing_data), record_files(args.detection_data)
-    if not files:
-        files, detection = detection, []
-    if args.shuffle_buffer < 1:
-        raise ArgumentError(f"shuffle_buffer must be at least 1 window; got {args.shuffle_buffer}")
-    if args.held_out_share:
-        raise ArgumentError("held_out_share needs all records in memory: with streaming, name dev_data instead")
-    if training.max_steps <= 0:
-        n_typing = count_rows(files)
-        n_records = n_typing + (detection_beside(n_typing, args.detection_share) if detection else 0)
-        a_step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
-        raise ArgumentError(
-            f"a stream has no end: set max_steps; one pass over its records is about max_steps: {math.ceil(n_records / a_step)} "
-            "(more where long ones are cut)"
-        )
-    for key in ("eval_strategy", "save_strategy"):
-        if getattr(training, key) == "epoch":
-            raise ArgumentError(f"a stream has no epochs: set {key}: steps, and {key.replace('strategy', 'steps')}")
-    return RecordStream(
-        files,
-        encoder,
-        detection_files=detection,
-        detection_share=args.detection_share,
-        check=check,
-        buffer_size=args.shuffle_buffer,
-        seed=training.seed if training.data_seed is None else training.data_seed,
-        process=training.process_index,
-        n_processes=training.world_size,
-        n_workers=training.dataloader_num_workers,
-    )
-
-
-def check_types(record: Mapping[str, Any], ontologies: Mapping[str, Ontology]) -> None:
-    """Raises ArgumentError when a record's ontology is not one of these, or one of its types can't be assigned."""
-    if not record["typed"]:
-        return
-    if record["ontology"] not in ontologies:
-        raise ArgumentError(
-            f"record {record['id']!r} is typed with {record['ontology']!r}; this run knows {', '.join(ontologies)}"
-        )
-    for mention in record["mentions"]:
-        for type_id in mention["types"]:
-            _check_type(ontologies[record["ontology"]], type_id, record["id"])
-
-
-def _check_type(ontology: Ontology, type_id: str, record_id: str) -> None:
-    try:
-        assignable = ontology.assignable[ontology.index(type_id)]
-    except OntologyError as error:
-        raise ArgumentError(f"record {record_id!r}: {error}") from None
-    if not assignable:
-        raise ArgumentError(
-            f"record {record_id!r} has the type {type_id!r}, which only fills a gap in the hierarchy of {ontology.name!r}; "
-            "give it a type above or below"
-        )
-
-
-def hold_out_documents(records: list[dict], share: float, seed: int) -> tuple[list[dict], list[dict]]:
-    """Splits records by document: the rest, and about ``share`` of the documents (those that have a mention)."""
-    documents = sorted({r["doc_id"] for r in records if r["mentions"]})
-    held = set(random.Random(seed).sample(documents, round(share * len(documents))))
-    return [r for r in records if r["doc_id"] not in held], [
-        r for r in records if r["doc_id"] in held and r["mentions"]
-    ]
 
 
 # -------------------------------------------------------------------- one phase
@@ -693,6 +310,8 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
         set_soft_loss_weights(args, model, data.tune, str(training.device))
     if args.type_priors_from_data:
         model.start_at_shares(type_shares(data.typing, trained, most_specific=is_softmax(model.config)))
+    if args.target_vectors_from_mapping:
+        start_at_mapping(args.target_vectors_from_mapping, model, trained)
     support = type_support(data.typing, trained)
     if training.process_index == 0:
         in_stream = f" of the stream's {count_rows(data.stream.all_files)}" if data.stream else ""
@@ -891,11 +510,6 @@ def print_scores(results: Mapping[str, Any]) -> None:
             f"Direct: threshold {results['direct']['threshold']:.2f}, tuned on dev; its mapping reaches {reach['types']:.0%} of the target "
             f"types, {reach['gold_types']:.0%} of those in the test part and {reach['gold_mentions']:.0%} of its mentions"
         )
-
-
-def scorable(records: Iterable[dict], ontology: Ontology) -> list[dict]:
-    """The records that can be scored end to end: exhaustive, and typed with an ontology."""
-    return [r for r in typed_with(records, ontology) if r["exhaustive"]]
 
 
 def score_systems(pipe: FinenerPipeline, data: PhaseData) -> dict[str, Any]:

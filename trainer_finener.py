@@ -319,7 +319,7 @@ def encoder_digest(model: FinenerForTokenClassification, encoder: TextEncoder) -
     digest.update(encoder.tokenizer.backend_tokenizer.to_str().encode())
     for name, values in model.encoder.state_dict().items():
         digest.update(name.encode())
-        digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -16,7 +16,7 @@ from .credit import read_credit
 from .report import write_report
 from .scoring import RESAMPLED, Judged, Options, judge, score
 from .tables import breakdown_tables, text_table
-from .thresholds import BY, calibrate, dev_scores
+from .thresholds import BY, MEASURES, calibrate, dev_scores
 
 try:
     from ..data_scripts.corpus import load_ontology
@@ -71,6 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     tuned.add_argument(
         "--by", choices=["auto", *BY], default="auto", help="one for all types, for each level, or for each type"
+    )
+    tuned.add_argument(
+        "--measure",
+        choices=[*MEASURES],
+        default="pairs",
+        help="whose F1 is to be best: of (span, type) pairs, or of mentions whose types are all right",
     )
     tuned.add_argument(
         "--folds", type=int, default=5, help="parts of the dev documents that score each other (default: 5)"
@@ -155,13 +161,13 @@ def run_calibrate(args: argparse.Namespace) -> str:
     gold = list(read_records(args.dev, ontology))
     predicted = list(predict_records(pipe, gold, head=head))
     dev = dev_scores(gold, predicted, ontology, is_path=head == "target" and config.target_activation == "softmax")
-    found = calibrate(dev, ontology, now, args.by, args.folds, args.seed)
+    found = calibrate(dev, ontology, now, args.by, args.folds, args.seed, args.measure)
     setattr(config, knob, found.threshold)
     config.save_pretrained(args.model)
     rows = [[kind, f"{f1:.3f}", "chosen" if kind == found.by else ""] for kind, f1 in found.held_out.items()]
     return (
-        f"{text_table(['thresholds by', 'pair F1, held out', ''], rows)}\n\n"
-        f"{knob}: {now} → {found.threshold}\npair F1 on all dev data: {found.before:.3f} → {found.after:.3f} (it chose them)\n"
+        f"{text_table(['thresholds by', f'F1 ({args.measure}), held out', ''], rows)}\n\n"
+        f"{knob}: {now} → {found.threshold}\nF1 ({args.measure}) on all dev data: {found.before:.3f} → {found.after:.3f} (it chose them)\n"
         f"stored in {Path(args.model) / 'config.json'}"
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from .pairing import PairingError
 
 BY = ("global", "level", "type")
 CANDIDATES = tuple(i / 20 for i in range(20))
+Measure = Callable[["DevScores", Ontology, Threshold], float]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class DevScores:
         gold: (M, C) closed gold types of the mention of that span; none where gold has no such mention.
         document: (M) the number of its document.
         missed: (D) closed gold types of the mentions that were not found.
+        gold_mentions: (D) gold mentions.
     """
 
     scores: Tensor
@@ -38,18 +40,26 @@ class DevScores:
     gold: Tensor
     document: Tensor
     missed: Tensor
+    gold_mentions: Tensor
 
     def of_documents(self, chosen: Iterable[int]) -> DevScores:
         """The part of some documents."""
         chosen = torch.tensor(sorted(chosen), dtype=torch.long)
         rows = torch.isin(self.document, chosen)
         best = None if self.best is None else self.best[rows]
-        return DevScores(self.scores[rows], best, self.gold[rows], self.document[rows], self.missed[chosen])
+        return DevScores(
+            self.scores[rows],
+            best,
+            self.gold[rows],
+            self.document[rows],
+            self.missed[chosen],
+            self.gold_mentions[chosen],
+        )
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Thresholds and what they are worth, as F1 of (span, type) pairs in [0, 1].
+    """Thresholds and what they are worth, as F1 in [0, 1] of what they were chosen for.
 
     Args:
         threshold: for ``FinenerConfig.type_threshold`` or ``target_type_threshold``.
@@ -81,7 +91,7 @@ def dev_scores(
         PairingError: on a gold record that is not exhaustive and typed with the ontology, or when gold has no mention.
     """
     documents: dict[str, int] = {}
-    rows, targets, numbers, missed = [], [], [], []
+    rows, targets, numbers, missed, mentions = [], [], [], [], []
     for record, prediction in zip(gold, predicted, strict=True):
         if not record["exhaustive"] or record["ontology"] != ontology.name:
             raise PairingError(
@@ -89,6 +99,8 @@ def dev_scores(
             )
         number = documents.setdefault(record["doc_id"], len(documents))
         missed += [0] * (len(documents) - len(missed))
+        mentions += [0] * (len(documents) - len(mentions))
+        mentions[number] += len(record["mentions"])
         own = {
             (m["start"], m["end"]): ontology.closure_indices(map(ontology.index, m["types"]))
             for m in record["mentions"]
@@ -108,54 +120,76 @@ def dev_scores(
     depths = torch.tensor(ontology.depths) + 1
     best = ((scores > 0) * depths).argmax(1) if is_path else None
     gold_types = torch.stack(targets) if targets else torch.zeros(0, len(ontology), dtype=torch.bool)
-    return DevScores(scores, best, gold_types, torch.tensor(numbers, dtype=torch.long), torch.tensor(missed))
+    numbers, missed, mentions = (torch.tensor(values, dtype=torch.long) for values in (numbers, missed, mentions))
+    return DevScores(scores, best, gold_types, numbers, missed, mentions)
+
+
+def _choose(dev: DevScores, ontology: Ontology, threshold: Threshold) -> Tensor:
+    if dev.best is None:
+        return ontology.choose_several(dev.scores, threshold)
+    return ontology.choose_paths(dev.scores, dev.best, threshold)
 
 
 def pair_f1(dev: DevScores, ontology: Ontology, threshold: Threshold) -> float:
     """F1 of (span, type) pairs on closed type sets."""
-    if dev.best is None:
-        chosen = ontology.choose_several(dev.scores, threshold)
-    else:
-        chosen = ontology.choose_paths(dev.scores, dev.best, threshold)
+    chosen = _choose(dev, ontology, threshold)
     hits, predicted = int((chosen & dev.gold).sum()), int(chosen.sum())
     return 2 * hits / max(1, predicted + int(dev.gold.sum()) + int(dev.missed.sum()))
 
 
-def tune(dev: DevScores, ontology: Ontology, by: str, least: int = 20) -> Threshold:
+def strict_f1(dev: DevScores, ontology: Ontology, threshold: Threshold) -> float:
+    """F1 of mentions whose span and whole type set are right."""
+    chosen = _choose(dev, ontology, threshold)
+    hits = int(((chosen == dev.gold).all(1) & dev.gold.any(1)).sum())
+    return 2 * hits / max(1, len(chosen) + int(dev.gold_mentions.sum()))
+
+
+MEASURES = {"pairs": pair_f1, "strict": strict_f1}
+
+
+def tune(dev: DevScores, ontology: Ontology, by: str, measure: str = "pairs", least: int = 20) -> Threshold:
     """The thresholds with the best F1 on dev; of equal ones the lowest, and a level or a type leaves its elders' only to gain.
 
     Args:
         dev: what to choose by.
         ontology: of the types.
         by: one of BY.
+        measure: one of MEASURES.
         least: gold mentions that a type must have to get a threshold of its own.
     """
-    default = max(CANDIDATES, key=lambda value: pair_f1(dev, ontology, value))
+    f1 = MEASURES[measure]
+    default = max(CANDIDATES, key=lambda value: f1(dev, ontology, value))
     if by == "global":
         return default
     parts: dict[str, Any] = {"default": default, "levels": [default] * (max(ontology.depths) + 1), "types": {}}
     for level in range(len(parts["levels"])):
-        _improve(parts, parts["levels"], level, dev, ontology)
+        _improve(parts, parts["levels"], level, dev, ontology, f1)
     if by == "type":
         enough = (dev.gold.sum(0) >= least).nonzero()[:, 0].tolist()
         for i in enough:
             parts["types"][ontology.ids[i]] = parts["levels"][ontology.depths[i]]
-            _improve(parts, parts["types"], ontology.ids[i], dev, ontology)
+            _improve(parts, parts["types"], ontology.ids[i], dev, ontology, f1)
     return parts
 
 
-def _improve(parts: dict[str, Any], place: Any, key: Any, dev: DevScores, ontology: Ontology) -> None:
+def _improve(parts: dict[str, Any], place: Any, key: Any, dev: DevScores, ontology: Ontology, f1: Measure) -> None:
     """Sets ``place[key]`` to the best candidate, if that gains anything."""
-    best, kept = pair_f1(dev, ontology, parts), place[key]
+    best, kept = f1(dev, ontology, parts), place[key]
     for value in CANDIDATES:
         place[key] = value
-        if (f1 := pair_f1(dev, ontology, parts)) > best:
-            best, kept = f1, value
+        if (found := f1(dev, ontology, parts)) > best:
+            best, kept = found, value
     place[key] = kept
 
 
 def calibrate(
-    dev: DevScores, ontology: Ontology, now: Threshold, by: str = "auto", folds: int = 5, seed: int = 0
+    dev: DevScores,
+    ontology: Ontology,
+    now: Threshold,
+    by: str = "auto",
+    folds: int = 5,
+    seed: int = 0,
+    measure: str = "pairs",
 ) -> Calibration:
     """Chooses thresholds; with ``by="auto"`` the kind that holds up best on documents that did not choose, in doubt the simplest.
 
@@ -166,12 +200,15 @@ def calibrate(
         by: one of BY, or "auto".
         folds: parts into which the documents are drawn; each is scored with thresholds that the others chose.
         seed: of the draw.
+        measure: one of MEASURES: whose F1 is to be best.
 
     Raises:
-        ValueError: on another kind, or when there are fewer documents than folds.
+        ValueError: on another kind or measure, or when there are fewer documents than folds.
     """
     if by not in (*BY, "auto"):
         raise ValueError(f"by must be auto or one of {', '.join(BY)}; got {by!r}")
+    if measure not in MEASURES:
+        raise ValueError(f"measure must be one of {', '.join(MEASURES)}; got {measure!r}")
     if not 2 <= folds <= len(dev.missed):
         raise ValueError(f"folds must lie in [2, {len(dev.missed)}], the number of dev documents; got {folds}")
     order = list(range(len(dev.missed)))
@@ -180,10 +217,10 @@ def calibrate(
         (dev.of_documents(set(order) - set(fold)), dev.of_documents(fold))
         for fold in (order[i::folds] for i in range(folds))
     ]
-    held_out = {}
+    f1, held_out = MEASURES[measure], {}
     for kind in BY if by == "auto" else (by,):
-        found = [pair_f1(test, ontology, tune(train, ontology, kind)) for train, test in parts]
+        found = [f1(test, ontology, tune(train, ontology, kind, measure)) for train, test in parts]
         held_out[kind] = sum(found) / len(found)
     kind = max(held_out, key=held_out.__getitem__)
-    threshold = tune(dev, ontology, kind)
-    return Calibration(threshold, kind, pair_f1(dev, ontology, now), pair_f1(dev, ontology, threshold), held_out)
+    threshold = tune(dev, ontology, kind, measure)
+    return Calibration(threshold, kind, f1(dev, ontology, now), f1(dev, ontology, threshold), held_out)

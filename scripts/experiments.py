@@ -115,7 +115,7 @@ def make_runs(plan: Mapping[str, Any], corpora: Mapping[str, list[Record]], seed
             for seed in seeds:
                 if seed in spec.get("seeds", seeds):
                     source = None if phase == "scratch" else sources[transfer["source"], seed]
-                    mapping = transfer["mapping"] if phase == "direct" else None
+                    mapping = transfer["mapping"] if phase == "direct" or spec.get("from_mapping") else None
                     kept = tested if phase == "finetune" else ()
                     runs.append(Run(name, system, seed, phase, own, data, source, transfer["ontology"], mapping, kept))
     return runs
@@ -268,7 +268,7 @@ def leave_best(runs: Sequence[Run], place: Place, plan: Mapping[str, Any], outpu
         own = [run for run in runs if run.transfer == transfer and is_kept(run, plan) and is_done(run, place)]
         if not own:
             continue
-        run = max(own, key=lambda run: fmean(fold["dev_pair_f1"] for fold in read_result(run, place)["folds"]))
+        run = max(own, key=lambda run: fmean(fold["dev_f1"]["pairs"] for fold in read_result(run, place)["folds"]))
         model = place.model(run, run.folds[0])
         if model.is_dir():
             shutil.rmtree(outputs / transfer, ignore_errors=True)

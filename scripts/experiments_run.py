@@ -27,16 +27,17 @@ from transformers.utils import logging
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from arguments_finener import parse_arguments  # noqa: E402
 from data_scripts.schema import write_records  # noqa: E402
 from metrics.counting import COUNTS, score_records  # noqa: E402
 from metrics.direct import DirectHead, cut_types, reach_of_mapping  # noqa: E402
 from metrics.scoring import Judged, Options, judge, record_counts, score  # noqa: E402
-from metrics.thresholds import dev_scores, pair_f1, tune  # noqa: E402
+from metrics.thresholds import MEASURES, dev_scores, tune  # noqa: E402
 from ontology_finener import Ontology, TypeMapping  # noqa: E402
 from pipeline_finener import FinenerPipeline, TextEncoder  # noqa: E402
 from predict_finener import load_pipeline, predict_records  # noqa: E402
 from scripts.experiments_data import Fold, Record, sample  # noqa: E402
-from train_finener import DIRECT_THRESHOLDS, parse_arguments, run_phase, versions  # noqa: E402
+from train_finener import DIRECT_THRESHOLDS, run_phase, versions  # noqa: E402
 from trainer_finener import WordStateCache, fits_window, whole_window  # noqa: E402
 
 # What a run's numbers depend on; the rest of the program only plans, and its data are hashed.
@@ -56,7 +57,7 @@ class Run:
         folds: the data.
         source: the run whose model it starts from, None where it starts from the encoder.
         ontology: file of the types that are judged.
-        mapping: file of the table for Direct.
+        mapping: file of the table from source to target types, for Direct and for target types that start at source types.
         source_test: records of YAGO types that a source model and what is fine-tuned from it are scored on: does it forget?
     """
 
@@ -159,13 +160,16 @@ def execute(run: Run, place: Place, keep: bool = False) -> dict[str, Any]:
             shutil.rmtree(place.model(run, fold).parent / "checkpoints", ignore_errors=True)
     ontology = Ontology.from_json(ROOT / run.ontology)
     gold = [r for fold in run.folds for r in fold.test]
-    predicted, given = ([r for part in parts for r in part.pop(name)] for name in ("predicted", "given"))
-    for name, records in (("gold", gold), ("predicted", predicted), ("given", given)):
+    said = {name: [r for part in parts for r in part.pop(name)] for name in ("predicted", "strict", "given")}
+    for name, records in {"gold": gold, **said}.items():
         write_records(records, folder / f"{name}.jsonl")
-    judged = judge(gold, predicted, ontology, given)
+    judged, strict = (judge(gold, said[name], ontology, said["given"]) for name in ("predicted", "strict"))
     train = run.folds[0].train if run.phase == "source" else None
     scores = score(judged, OPTIONS, train)
     scores = {name: scores[name] for name in scores if name not in ("types", "resampled")}
+    for part, values in score(strict, OPTIONS).items():
+        if part in ("scores", "intervals"):
+            scores[part] |= {name: value for name, value in values.items() if name.startswith("typed_")}
     return {
         "name": run.name,
         "transfer": run.transfer,
@@ -180,13 +184,18 @@ def execute(run: Run, place: Place, keep: bool = False) -> dict[str, Any]:
         "seconds": round(time.time() - started, 1),
         "folds": parts,
         **scores,
-        "predictions": predictions_hash([*predicted, *given]),
+        "predictions": predictions_hash([r for records in said.values() for r in records]),
         "units": pack_counts(judged),
+        "strict_units": pack_counts(strict),
     }
 
 
 def run_fold(run: Run, fold: Fold, place: Place, measure_source: bool) -> dict[str, Any]:
-    """Trains and predicts one fold: what is told of it, and the predicted records under ``predicted`` and ``given``."""
+    """Trains and predicts one fold: what is told of it, and the predicted records.
+
+    These are ``predicted``, with the threshold that is best for (span, type) pairs; ``strict``, with the one that is best for mentions
+    whose types are all right; and ``given``, on gold mentions. Where there is no dev data, the model's own threshold serves all.
+    """
     started = time.time()
     told: dict[str, Any] = {
         "name": fold.name,
@@ -208,11 +217,14 @@ def run_fold(run: Run, fold: Fold, place: Place, measure_source: bool) -> dict[s
         pipe = load_pipeline(training_folder := str(place.model(run, fold)))
         if run.config["freeze"] != "nothing":
             reuse_states(pipe, texts, place.states)
-        told |= choose_threshold(pipe, fold.dev, run.phase) if fold.dev and run.phase != "source" else {}
+        told |= choose_thresholds(pipe, fold.dev, run.phase) if fold.dev and run.phase != "source" else {}
         pipe.model.config.save_pretrained(training_folder)
         told["given"] = list(predict_records(pipe, fold.test, gold_mentions=True))
         exhaustive = all(r["exhaustive"] for r in fold.test)
-        told["predicted"] = list(predict_records(pipe, fold.test)) if exhaustive else told["given"]
+        told["predicted"] = told["strict"] = list(predict_records(pipe, fold.test)) if exhaustive else told["given"]
+        if "thresholds" in told:
+            setattr(pipe.model.config, threshold_knob(run.phase), told["thresholds"]["strict"])
+            told["strict"] = list(predict_records(pipe, fold.test))
     ontology = Ontology.from_json(ROOT / run.ontology)
     told["scores"] = score(judge(fold.test, told["predicted"], ontology, told["given"]), Options(resamples=0))["scores"]
     if measure_source and run.source_test and run.phase in ("source", "finetune"):
@@ -270,26 +282,32 @@ def write_config(run: Run, fold: Fold, place: Place) -> Path:
     }
     if run.source:
         paths["model"] = str(source_model(run, place))
+    if run.mapping:
+        paths["target_vectors_from_mapping"] = str(ROOT / run.mapping)
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump({**run.config, **paths}, sort_keys=False), encoding="utf-8")
     return path
 
 
-def choose_threshold(pipe: FinenerPipeline, dev: Sequence[Record], phase: str) -> dict[str, float]:
-    """Sets the type threshold with the best pair F1 on dev, and returns both."""
+def threshold_knob(phase: str) -> str:
+    """The knob that cuts the types which a phase trains."""
+    return "target_type_threshold" if phase == "finetune" else "type_threshold"
+
+
+def choose_thresholds(pipe: FinenerPipeline, dev: Sequence[Record], phase: str) -> dict[str, Any]:
+    """The thresholds that are best on dev, by measure, and what they reach there; sets the one for pairs."""
     config = pipe.model.config
-    knob = "target_type_threshold" if phase == "finetune" else "type_threshold"
     ontology = config.target_ontology or config.ontology
-    setattr(config, knob, 0.0)  # so that nothing is cut
+    setattr(config, threshold_knob(phase), 0.0)  # so that nothing is cut
     is_path = phase == "finetune" and config.target_activation == "softmax"
     scores = dev_scores(dev, list(predict_records(pipe, dev)), ontology, is_path=is_path)
-    threshold = tune(scores, ontology, "global")
-    setattr(config, knob, threshold)
-    return {"threshold": threshold, "dev_pair_f1": pair_f1(scores, ontology, threshold)}
+    best = {measure: tune(scores, ontology, "global", measure) for measure in MEASURES}
+    setattr(config, threshold_knob(phase), best["pairs"])
+    return {"thresholds": best, "dev_f1": {name: f1(scores, ontology, best[name]) for name, f1 in MEASURES.items()}}
 
 
 def predict_direct(run: Run, fold: Fold, pipe: FinenerPipeline) -> dict[str, Any]:
-    """Predictions of the source model through the mapping, cut at the threshold with the best typed F1 on dev."""
+    """Predictions of the source model through the mapping, cut at the thresholds that are best on dev."""
     target = Ontology.from_json(ROOT / run.ontology)
     mapping = TypeMapping.from_tsv(ROOT / run.mapping, pipe.model.config.ontology, target)
     head = DirectHead(mapping)
@@ -297,15 +315,17 @@ def predict_direct(run: Run, fold: Fold, pipe: FinenerPipeline) -> dict[str, Any
         list(predict_records(pipe, part, head=head, gold_mentions=is_given))
         for part, is_given in ((fold.dev, False), (fold.test, False), (fold.test, True))
     )
-    curve = {t: score_records(fold.dev, cut_types(dev, t), target)["typed_f1"] for t in DIRECT_THRESHOLDS}
-    best = max(curve, key=curve.__getitem__)
-    chosen = cut_types(dev, best)
+    curve = {t: score_records(fold.dev, cut_types(dev, t), target) for t in DIRECT_THRESHOLDS}
+    names = {"pairs": "pair_f1", "strict": "typed_f1"}
+    best = {measure: max(curve, key=lambda t: curve[t][name]) for measure, name in names.items()}
+    cut = cut_types(given, best["pairs"])
     return {
-        "threshold": best,
-        "dev_pair_f1": score_records(fold.dev, chosen, target)["pair_f1"],
+        "thresholds": best,
+        "dev_f1": {measure: curve[best[measure]][name] for measure, name in names.items()},
         "reach": reach_of_mapping(mapping, fold.test),
-        "predicted": cut_types(test, best),
-        "given": [_with_untyped(before, after) for before, after in zip(given, cut_types(given, best), strict=True)],
+        "predicted": cut_types(test, best["pairs"]),
+        "strict": cut_types(test, best["strict"]),
+        "given": [_with_untyped(before, after) for before, after in zip(given, cut, strict=True)],
     }
 
 

@@ -95,8 +95,8 @@ def chosen(cells: Mapping[str, Cells], transfer: str) -> str | None:
         folds = [fold for result in results for fold in result["folds"]]
         if transfer in ("crossner", "politics"):
             dev[system] = statistics.fmean(r["scores"]["pair_f1"] for r in results)
-        elif all("dev_pair_f1" in fold for fold in folds):
-            dev[system] = statistics.fmean(fold["dev_pair_f1"] for fold in folds)
+        elif all("dev_f1" in fold for fold in folds):
+            dev[system] = statistics.fmean(fold["dev_f1"]["pairs"] for fold in folds)
     return max(dev, key=dev.__getitem__) if dev else None
 
 
@@ -113,7 +113,8 @@ def difference(system: Sequence[Result], baseline: Sequence[Result], measure: st
     for own, other in pairs:
         if [d["test"] for d in own["data"]] != [d["test"] for d in other["data"]]:
             raise ValueError(f"{own['name']} and {other['name']} were tested on other data: run them again")
-    counts, base = (np.concatenate([unpack_counts(pair[i]["units"]) for pair in pairs]) for i in (0, 1))
+    kept = "strict_units" if measure.startswith("typed_") else "units"
+    counts, base = (np.concatenate([unpack_counts(pair[i][kept]) for pair in pairs]) for i in (0, 1))
     units = list(range(pairs[0][0]["units"]["rows"])) * len(pairs)
     return paired_bootstrap(counts, base, units).get(measure)
 
@@ -152,7 +153,7 @@ def direct_line(results: Sequence[Result]) -> str:
     """What the mapping of Direct reaches."""
     reach = [fold["reach"] for result in results for fold in result["folds"]]
     means = {name: statistics.fmean(r[name] for r in reach) for name in reach[0]}
-    thresholds = sorted({fold["threshold"] for result in results for fold in result["folds"]})
+    thresholds = sorted({fold["thresholds"]["pairs"] for result in results for fold in result["folds"]})
     return (
         f"Direct's mapping reaches {means['types']:.0%} of the target types, {means['gold_types']:.0%} of those in the test parts and "
         f"{means['gold_mentions']:.0%} of their mentions; thresholds tuned on dev: {', '.join(f'{t:g}' for t in thresholds)}."

@@ -25,13 +25,14 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from arguments_finener import parse_arguments  # noqa: E402
 from data_scripts.schema import read_records, write_records  # noqa: E402
 from metrics.counting import add_counts, count_end_to_end  # noqa: E402
 from metrics.pairing import pair_records  # noqa: E402
 from metrics.tables import MEASURES, text_table  # noqa: E402
 from ontology_finener import Ontology  # noqa: E402
 from predict_finener import load_pipeline, predict_records  # noqa: E402
-from train_finener import parse_arguments, run_phase, versions  # noqa: E402
+from train_finener import run_phase, versions  # noqa: E402
 from trainer_finener import data_hash  # noqa: E402
 
 Record = Mapping[str, Any]

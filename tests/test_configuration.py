@@ -210,3 +210,11 @@ def test_a_skip_connection_needs_vectors_of_one_size():
     for sizes in ({}, {"type_vector_size": 8}, {"type_vector_size": 8, "target_vector_size": 16}):
         with pytest.raises(ValueError, match="target_vector_size must be type_vector_size; got"):
             FinenerConfig(encoder, conversion_skip=True, **sizes)
+
+
+def test_the_least_score_of_a_target_type_suits_what_is_trained(target):
+    encoder = BertConfig(num_hidden_layers=2)
+    assert FinenerConfig(encoder).target_type_threshold == 0.0
+    several = FinenerConfig(encoder, target_ontology=target, target_activation="sigmoid")
+    assert several.target_type_threshold == 0.5, "at 0 every type would be returned"
+    assert FinenerConfig(encoder, target_activation="sigmoid", target_type_threshold=0.0).target_type_threshold == 0.0

@@ -181,7 +181,9 @@ def test_the_plan_has_every_transfer_by_every_system_and_seed(runs):
         f"{t}-{s}-{n}" for t in ("aida", "figer") for s in ("direct", "scratch", "plain", "soft") for n in (1, 2, 3)
     } <= names
     assert {n for n in names if "-free-" in n} == {"fewnerd_10-free-1"}
-    assert {n for n in names if "-several_free-" in n} == {"figer-several_free-1"}
+    mapped = {run.transfer for run in runs if run.mapping and run.phase == "finetune"}
+    assert mapped == {"aida", "figer", "fewnerd_10", "fewnerd", "politics", "crossner"}
+    assert {run.system for run in runs if run.mapping} == {"direct", "mapped", "several", "several_free", "free"}
     assert not any(n.startswith("politics-direct") for n in names)
     by_name = {run.name: run for run in runs}
     assert [f.dev for f in by_name["crossner-direct-1"].folds] == [corpora()["crossner/politics/dev"]] * 4
@@ -201,7 +203,7 @@ def test_systems_differ_in_what_their_names_say(runs):
 
 
 def test_the_configs_have_no_unknown_key(runs, tmp_path):
-    from train_finener import parse_arguments
+    from arguments_finener import parse_arguments
 
     for run in {(run.transfer, run.system): run for run in runs if run.config}.values():
         fold = replace(run.folds[0], train=[], dev=[], detection=[])
@@ -337,7 +339,7 @@ def test_the_best_model_on_dev_of_seed_one_is_left(tmp_path):
     place.results.mkdir()
     runs = [a_run(system=s, seed=seed) for s in ("soft", "plain") for seed in (1, 2)]
     for run, dev in zip(runs, (0.4, 0.9, 0.6, 0.1), strict=True):
-        told = {"key": run.key, "folds": [{"dev_pair_f1": dev}, {"dev_pair_f1": dev}]}
+        told = {"key": run.key, "folds": [{"dev_f1": {"pairs": dev, "strict": 0.0}}] * 2}
         place.result(run).write_text(json.dumps(told), encoding="utf-8")
         place.model(run, run.folds[0]).mkdir(parents=True)
         (place.model(run, run.folds[0]) / "config.json").write_text(run.name, encoding="utf-8")
@@ -350,22 +352,27 @@ def test_the_best_model_on_dev_of_seed_one_is_left(tmp_path):
 TYPES = Ontology("tgt", [EntityType("per", "per", ()), EntityType("loc", "loc", ())])
 
 
-def result(transfer, system, seed, wrong, dev=0.5):
-    """A result on four documents with a mention each, of which ``wrong`` have a wrong type."""
+def result(transfer, system, seed, wrong, dev=0.5, wrong_strict=None):
+    """A result on four documents with a mention each, of which ``wrong`` have a wrong type; ``wrong_strict`` at the strict threshold."""
     gold = [record(f"{i}", "Ann left.", ("Ann", "per"), ontology="tgt") for i in range(4)]
-    predicted = [
-        record(r["id"], r["text"], ("Ann", "loc" if i < wrong else "per"), ontology="tgt") for i, r in enumerate(gold)
-    ]
-    judged = judge(gold, predicted, TYPES, predicted)
-    f1 = 1 - wrong / 4
+    wrong_strict = wrong if wrong_strict is None else wrong_strict
+
+    def judged(n_wrong):
+        predicted = [
+            record(r["id"], r["text"], ("Ann", "loc" if i < n_wrong else "per"), ontology="tgt")
+            for i, r in enumerate(gold)
+        ]
+        return judge(gold, predicted, TYPES, predicted)
+
+    f1, strict = 1 - wrong / 4, 1 - wrong_strict / 4
     records = {"train": 8, "dev": 2, "test": 4, "detection": 0}
     fold = {
         "name": "0",
         "records": records,
         "removed": 1,
-        "dev_pair_f1": dev,
+        "dev_f1": {"pairs": dev, "strict": 0.0},
         "scores": {"pair_f1": f1},
-        "threshold": 0.5,
+        "thresholds": {"pairs": 0.5, "strict": 0.7},
     }
     if system == "direct":
         fold["reach"] = {"types": 0.5, "gold_types": 0.5, "gold_mentions": 0.25}
@@ -380,8 +387,9 @@ def result(transfer, system, seed, wrong, dev=0.5):
         "seconds": 3600.0,
         "folds": [fold],
         "macro": {"f1": f1},
-        "scores": {"mention_f1": 1.0, "pair_f1": f1, "typed_f1": f1, "partial_f1": f1, "given_micro_f1": f1},
-        "units": json.loads(json.dumps(experiments_run.pack_counts(judged))),
+        "scores": {"mention_f1": 1.0, "pair_f1": f1, "typed_f1": strict, "partial_f1": f1, "given_micro_f1": f1},
+        "units": json.loads(json.dumps(experiments_run.pack_counts(judged(wrong)))),
+        "strict_units": json.loads(json.dumps(experiments_run.pack_counts(judged(wrong_strict)))),
     }
 
 
@@ -424,6 +432,12 @@ def test_systems_tested_on_other_data_are_not_compared():
     other["data"] = [{"test": "other"}]
     with pytest.raises(ValueError, match="tested on other data"):
         experiments_tables.difference([one], [other], "pair_f1")
+
+
+def test_strict_f1_is_compared_at_the_thresholds_that_are_best_for_it():
+    one, other = result("aida", "soft", 1, 3, wrong_strict=1), result("aida", "plain", 1, 0, wrong_strict=2)
+    assert experiments_tables.difference([one], [other], "typed_f1")["difference"] == pytest.approx(0.25)
+    assert experiments_tables.difference([one], [other], "pair_f1")["difference"] == pytest.approx(-0.75)
 
 
 def test_the_spread_of_seeds():

@@ -9,7 +9,7 @@ import torch
 from configuration_finener import FinenerConfig
 from metrics.__main__ import main
 from metrics.pairing import PairingError
-from metrics.thresholds import calibrate, dev_scores, pair_f1, tune
+from metrics.thresholds import calibrate, dev_scores, pair_f1, strict_f1, tune
 
 
 def record(number, text, mentions, **more):
@@ -39,6 +39,27 @@ def test_pair_f1_by_hand(target):
     assert pair_f1(dev, target, 0.0) == pytest.approx(2 * 3 / (6 + 4))
     assert pair_f1(dev, target, 0.5) == pytest.approx(2 * 3 / (4 + 4))
     assert pair_f1(dev, target, 0.95) == pytest.approx(2 * 2 / (2 + 4)), "a root always stays"
+
+
+def test_strict_f1_by_hand(target):
+    dev = dev_scores(
+        *gold_and_predicted(target, [(["loc.city"], CITY), (["loc"], CITY), (["per"], {})]), target, is_path=True
+    )
+    assert strict_f1(dev, target, 0.0) == 0.0
+    assert strict_f1(dev, target, 0.5) == pytest.approx(2 * 1 / (2 + 3)), "the city; the third is missed"
+    assert strict_f1(dev.of_documents([0, 2]), target, 0.5) == pytest.approx(2 * 1 / (1 + 2))
+
+
+def test_a_threshold_may_be_best_for_whole_type_sets_and_not_for_pairs(target):
+    # Cutting the capital makes three of four whole, and costs the fourth two types.
+    rows = [(["loc"], {"loc": 0.9, "loc.city": 0.5})] * 2 + [(["loc.city.capital"], CITY | {"loc.city": 0.5})] * 3
+    dev = dev_scores(*gold_and_predicted(target, rows), target, is_path=True)
+    pairs, strict = (tune(dev, target, "global", measure) for measure in ("pairs", "strict"))
+    assert pairs == strict == 0.0
+    rows += [(["loc"], {"loc": 0.9, "loc.city": 0.5})] * 2
+    dev = dev_scores(*gold_and_predicted(target, rows), target, is_path=True)
+    assert tune(dev, target, "global", "pairs") == 0.0 and tune(dev, target, "global", "strict") == 0.55
+    assert calibrate(dev, target, 0.0, "global", folds=2, measure="strict").after == pytest.approx(4 / 7)
 
 
 def test_a_mention_that_gold_does_not_have_counts_as_predicted_only(target):
@@ -94,6 +115,8 @@ def test_bad_dev_data_and_options_say_what_is_expected(target):
         calibrate(dev, target, 0.0)
     with pytest.raises(ValueError, match="by must be auto or one of global, level, type; got 'depth'"):
         calibrate(dev, target, 0.0, by="depth", folds=2)
+    with pytest.raises(ValueError, match="measure must be one of pairs, strict; got 'recall'"):
+        calibrate(dev, target, 0.0, folds=2, measure="recall")
     with pytest.raises(PairingError, match="gold record 'r0': expected exhaustive records typed with"):
         dev_scores([gold[0] | {"exhaustive": False}, gold[1]], predicted, target, is_path=True)
     none = [r | {"mentions": []} for r in gold]
@@ -113,8 +136,8 @@ def test_the_command_stores_thresholds_that_the_model_then_uses(tokenizer, tmp_p
         for number in range(4):
             file.write(json.dumps(record(number, "Ann left", [(0, 3, ["per"], {})], ontology=ontology.name)) + "\n")
     command = ["calibrate", "--model", str(tmp_path / "model"), "--dev", str(tmp_path / "dev.jsonl"), "--folds", "2"]
-    assert main([*command, "--by", "level"]) == 0
-    assert "pair F1 on all dev data" in capsys.readouterr().out
+    assert main([*command, "--by", "level", "--measure", "strict"]) == 0
+    assert "F1 (strict) on all dev data" in capsys.readouterr().out
     stored = FinenerConfig.from_pretrained(tmp_path / "model").target_type_threshold
     assert set(stored) == {"default", "levels", "types"}
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights

@@ -22,7 +22,7 @@ from modeling_finener import (
     pool_mentions,
     typing_loss,
 )
-from ontology_finener import EntityType, Ontology
+from ontology_finener import EntityType, Ontology, TypeMapping
 from pipeline_finener import FinenerPipeline
 
 # Knobs that change what the model is made of.
@@ -694,6 +694,33 @@ def test_with_a_skip_connection_a_new_head_types_with_the_source_heads_vectors(t
     close(output.target_type_logits, output.type_logits)
     model.conversion.project.weight.data.normal_()
     assert not torch.allclose(outputs(model, tokenizer, LONG).target_type_logits, output.type_logits)
+
+
+def test_target_types_may_start_at_the_source_types_that_a_table_maps_to_them(tokenizer, source, target):
+    model = tiny.tiny_model(tokenizer, type_vector_size=16)
+    model.add_conversion(target, target_vector_size=16, conversion_skip=True, target_activation="sigmoid")
+    before = model.conversion.score.weight.detach().clone()
+    table = TypeMapping(source, target, [("artist", "per.artist.painter", 1.0), ("place", "loc", 0.5)])
+    assert model.start_at_mapping(table) == 4, "painter, artist and per above it, loc"
+    own, theirs = model.conversion.score, model.type_head.score
+    for target_id, source_id in (("per.artist.painter", "artist"), ("per", "artist"), ("loc", "place")):
+        close(own.weight[target.index(target_id)], theirs.weight[source.index(source_id)])
+        close(own.bias[target.index(target_id)], theirs.bias[source.index(source_id)])
+    close(own.weight[target.index("loc.city")], before[target.index("loc.city")])
+    output = outputs(model, tokenizer, LONG)
+    close(output.target_type_logits[:, target.index("loc")], output.type_logits[:, source.index("place")])
+    assert len(output.type_logits)
+
+
+def test_a_table_that_does_not_fit_the_model_starts_nothing(tokenizer, source, target):
+    table = TypeMapping(source, target, [("place", "loc", 1.0)])
+    model = tiny.tiny_model(tokenizer, type_vector_size=16)
+    model.add_conversion(target, target_vector_size=16)
+    with pytest.raises(ValueError, match="where they meet the source head's: set conversion_skip"):
+        model.start_at_mapping(table)
+    model.add_conversion(target, target_vector_size=16, conversion_skip=True)
+    with pytest.raises(ValueError, match="the mapping goes tgt → src, not between this model's types"):
+        model.start_at_mapping(TypeMapping(target, source, [("loc", "place", 1.0)]))
 
 
 def test_biases_may_start_at_each_types_share(model, tokenizer, target):

@@ -438,6 +438,22 @@ def test_mapping_scores_of_no_mentions_or_no_rows_are_zeros(source, target):
     assert not TypeMapping(source, target, []).scores(torch.ones(2, 10)).any()
 
 
+def test_a_target_type_is_the_mean_of_the_most_general_source_types_mapped_to_it(source, target):
+    rows = [
+        ("place", "loc", 1.0),
+        ("building", "loc", 1.0),
+        ("organization", "loc", 0.5),
+        ("artist", "per.artist", 0.2),
+    ]
+    means = TypeMapping(source, target, rows).mean_weights()
+    expected = torch.zeros(len(target), len(source))
+    expected[target.index("loc"), source.index("place")] = 2 / 3  # the building is a place: it says nothing more
+    expected[target.index("loc"), source.index("organization")] = 1 / 3
+    expected[target.index("per.artist"), source.index("artist")] = 1.0
+    expected[target.index("per"), source.index("artist")] = 1.0  # by its only child that has any
+    torch.testing.assert_close(means, expected)
+
+
 def test_a_mapping_file_is_read_with_comments_and_default_weights(tmp_path, source, target):
     path = tmp_path / "map.tsv"
     path.write_text("# a comment\n\nartist\tper\nplace\tloc\t0.5\n", encoding="utf-8")

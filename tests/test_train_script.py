@@ -22,12 +22,14 @@ from safetensors.torch import load_file
 from test_trainer import SOURCE, TARGET, record
 
 import train_finener
+from arguments_finener import ArgumentError, parse_arguments
+from data_finener import PhaseData, hold_out_documents
 from data_scripts.schema import RecordError, read_records, write_records
 from metrics.counting import score_records
 from ontology_finener import EntityType, Ontology
 from pipeline_finener import TextEncoder
 from predict_finener import load_pipeline, predict_records
-from train_finener import ArgumentError, hold_out_documents, parse_arguments, type_shares
+from train_finener import type_shares
 from trainer_finener import FinenerCollator, data_hash, estimate_credit
 
 MORE_TARGET = [
@@ -490,6 +492,36 @@ def test_detection_may_be_tuned_too_and_detection_records_then_keep_their_share(
     assert after["conversion.project.weight"].shape[0] == 16
 
 
+def test_target_types_may_start_at_the_source_types_of_a_table(workplace):
+    write_config(
+        workplace,
+        pretrain=PRETRAIN | {"type_vectors_from_names": True, "num_train_epochs": 1},
+        finetune=FINETUNE
+        | {
+            "target_vectors_from_names": True,
+            "target_vectors_from_mapping": "mapping.tsv",
+            "knobs": {"conversion_skip": True},
+            "learning_rate": 1e-9,
+        },
+    )
+    assert "6 of 10 target types start at source types" in run()
+    before, after = (weights(workplace / "out" / name) for name in ("pretrained", "final"))
+    source, target = tiny.two_parent_ontology(), tiny.target_ontology()
+    for target_id, source_id in (("loc", "place"), ("per", "person"), ("per.artist", "artist"), ("org", "company")):
+        own = after["conversion.score.weight"][target.index(target_id)]
+        torch.testing.assert_close(own, before["type_head.score.weight"][source.index(source_id)])
+
+
+def test_a_table_for_a_model_that_has_no_use_of_it_is_an_error(given):
+    says(
+        "target_vectors_from_mapping: .*set conversion_skip",
+        *FROM_GIVEN,
+        "--target_vectors_from_mapping",
+        "mapping.tsv",
+    )
+    says("No such file.*none.tsv", *FROM_GIVEN, "--target_vectors_from_mapping", "none.tsv")
+
+
 def test_the_priors_of_types_are_their_shares_of_the_training_mentions(target):
     ontology = target
     gold = [["per.politician"], ["per.politician", "per"], ["org"], []]
@@ -793,5 +825,5 @@ def test_words_that_the_tokenizer_removes_are_counted_and_told(tokenizer, capsys
     collator = FinenerCollator(TextEncoder(tokenizer, model.config), model.config)
     dropped = collator.encoder.encode(written["text"]).dropped_words
     assert dropped == 1
-    train_finener.count_unpredictable(collator, train_finener.PhaseData([written], [], [], [], []))
+    train_finener.count_unpredictable(collator, PhaseData([written], [], [], [], []))
     assert "the tokenizer removes 1 words" in capsys.readouterr().out
