@@ -40,10 +40,12 @@ MEASURES = {
 }
 INTRODUCTION = """# Results of the experiments
 
-Made of `results/experiments/` by `make results`; [experiments.md](experiments.md) tells how they were run. Figures are F1 in [0, 1], strict
-accuracy where they say strict; all folds of a run are pooled; mean ± standard deviation over the seeds. *Chosen* marks the fine-tuned
-system with the best (span, type) pairs on dev, never on test. Differences are of the seeds' pooled counts, their 95 % intervals a paired
-bootstrap over documents (sentences where a corpus tells none)."""
+Made of `results/experiments/` by `make results`; [experiments.md](experiments.md) tells how they were run. Figures are F1 in [0, 1], for
+gold mentions strict accuracy where they say strict; the mean of the types is over those in gold, end to end where mentions were predicted;
+all folds of a run are pooled; mean ± standard deviation over the seeds. *Chosen* marks the fine-tuned system with the best (span, type)
+pairs on dev, never on test. Types are cut at a threshold that dev chose for (span, type) pairs; strict F1 end to end has one of its own.
+Differences are of the seeds' pooled counts, their 95 % intervals a paired bootstrap over documents (sentences where a corpus tells none;
+CrossNER's domains are four documents, so its intervals are crude)."""
 
 
 # ---------------------------------------------------------------- parts of a page
@@ -119,6 +121,22 @@ def difference(system: Sequence[Result], baseline: Sequence[Result], measure: st
     return paired_bootstrap(counts, base, units).get(measure)
 
 
+def difference_of_means(system: Sequence[Result], baseline: Sequence[Result]) -> dict[str, float]:
+    """Of the mean pair F1 of folds that have names: seeds are averaged, folds are what is resampled."""
+    own, other = (np.array([[f["scores"]["pair_f1"] for f in r["folds"]] for r in part]) for part in (system, baseline))
+    by_fold = own.mean(0) - other.mean(0)
+    drawn = np.random.default_rng(0).integers(0, len(by_fold), (1000, len(by_fold)))
+    low, high = np.quantile(by_fold[drawn].mean(1), [0.025, 0.975])
+    return {"difference": float(by_fold.mean()), "low": float(low), "high": float(high)}
+
+
+def check_versions(results: Iterable[Result]) -> None:
+    """Raises ValueError when a result was made by code that told other things of a run."""
+    for result in results:
+        if "strict_units" not in result:
+            raise ValueError(f"the result {result['name']} is of another version: run it again, or delete it")
+
+
 # ---------------------------------------------------------------- sections
 
 
@@ -136,17 +154,18 @@ def data_line(results: Sequence[Result]) -> str:
 
 
 def scores_table(cells: Cells, best: str | None) -> str:
-    """Every system by every measure that was made; the macro mean is over the types in gold."""
+    """Every system by every measure that was made."""
     measures = [m for m in MEASURES if any(m in r["scores"] for results in cells.values() for r in results)]
     rows = [
         [
             system + (" (*chosen*)" if system == best else ""),
             str(len(results)),
             *(mean_of(results, m) for m in measures),
+            spread([r["macro"]["f1"] for r in results]),
         ]
         for system, results in cells.items()
     ]
-    return table(["system", "seeds", *(MEASURES[m] for m in measures)], rows)
+    return table(["system", "seeds", *(MEASURES[m] for m in measures), "mean of the types"], rows)
 
 
 def direct_line(results: Sequence[Result]) -> str:
@@ -156,7 +175,7 @@ def direct_line(results: Sequence[Result]) -> str:
     thresholds = sorted({fold["thresholds"]["pairs"] for result in results for fold in result["folds"]})
     return (
         f"Direct's mapping reaches {means['types']:.0%} of the target types, {means['gold_types']:.0%} of those in the test parts and "
-        f"{means['gold_mentions']:.0%} of their mentions; thresholds tuned on dev: {', '.join(f'{t:g}' for t in thresholds)}."
+        f"{means['gold_mentions']:.0%} of their mentions; thresholds tuned on dev, for pairs: {', '.join(f'{t:g}' for t in thresholds)}."
     )
 
 
@@ -170,14 +189,27 @@ def differences_table(cells: Cells, best: str | None) -> str:
             interval = f"{found['low']:+.3f} to {found['high']:+.3f}"
             ratio = f"{means[0] / means[1]:.2f}" if means[1] else ""
             rows.append([f"{system} − {baseline}", MEASURES[measure], f"{found['difference']:+.3f}", interval, ratio])
+    for baseline in ("direct", "scratch"):
+        if best in cells and baseline in cells and has_named_folds(cells):
+            found = difference_of_means(cells[best], cells[baseline])
+            interval = f"{found['low']:+.3f} to {found['high']:+.3f}"
+            rows.append(
+                [f"{best} − {baseline}", "pairs, mean of the folds", f"{found['difference']:+.3f}", interval, ""]
+            )
     return table(["difference", "measure", "F1", "95 % interval", "ratio"], rows) if rows else ""
+
+
+def has_named_folds(cells: Cells) -> bool:
+    """Whether there are several folds that mean something by themselves, such as domains."""
+    names = [fold["name"] for fold in next(iter(cells.values()))[0]["folds"]]
+    return len(names) > 1 and not names[0].isdigit()
 
 
 def folds_table(cells: Cells) -> str:
     """Pair F1 of each fold that has a name of its own, and their mean."""
-    names = [fold["name"] for fold in next(iter(cells.values()))[0]["folds"]]
-    if len(names) < 2 or names[0].isdigit():
+    if not has_named_folds(cells):
         return ""
+    names = [fold["name"] for fold in next(iter(cells.values()))[0]["folds"]]
     rows = []
     for system, results in cells.items():
         by_seed = [[fold["scores"]["pair_f1"] for fold in result["folds"]] for result in results]
@@ -235,6 +267,7 @@ def losses_table(results: Sequence[Result]) -> str:
 
 def experiments_page(results: Sequence[Result]) -> str:
     """``docs/results.md``."""
+    check_versions(results)
     cells = by_transfer(results)
     sources = {r["name"]: r for r in results if r["transfer"] == "yago"}
     parts = [INTRODUCTION]
@@ -262,6 +295,7 @@ def experiments_page(results: Sequence[Result]) -> str:
 
 def experiments_table(results: Sequence[Result]) -> str:
     """The README's table: pair F1 of Direct, of training from scratch and of the chosen system, and what the last finds and types."""
+    check_versions(results)
     cells = by_transfer(results)
     rows = []
     for transfer, systems in cells.items():

@@ -1,4 +1,4 @@
-"""The experiments: plan, folds, what is left out of training, hashes and resuming, tables. Nothing is trained."""
+"""The experiments: plan, folds, what is left out of training, hashes and resuming, runs of a tiny model, tables."""
 
 import json
 import math
@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import torch
 
-from metrics.counting import COUNTS
+from configuration_finener import FinenerConfig
+from data_scripts.schema import read_records
+from metrics.counting import COUNTS, score_records
 from metrics.scoring import judge
 from ontology_finener import EntityType, Ontology, TypeMapping
 from pipeline_finener import FinenerPipeline
@@ -183,6 +186,7 @@ def test_the_plan_has_every_transfer_by_every_system_and_seed(runs):
     assert {n for n in names if "-free-" in n} == {"fewnerd_10-free-1"}
     mapped = {run.transfer for run in runs if run.mapping and run.phase == "finetune"}
     assert mapped == {"aida", "figer", "fewnerd_10", "fewnerd", "politics", "crossner"}
+    assert {n for n in names if "several_free" in n} == {f"figer-several_free-{seed}" for seed in (1, 2, 3)}
     assert {run.system for run in runs if run.mapping} == {"direct", "mapped", "several", "several_free", "free"}
     assert not any(n.startswith("politics-direct") for n in names)
     by_name = {run.name: run for run in runs}
@@ -212,6 +216,8 @@ def test_the_configs_have_no_unknown_key(runs, tmp_path):
         ((args, training),) = parse_arguments(["--config", str(path)])
         assert training.seed == run.seed
         assert args.phase == ("finetune" if run.phase == "finetune" else "pretrain")
+        is_mapped = run.system in ("mapped", "several", "free", "several_free")
+        assert bool(args.target_vectors_from_mapping) == is_mapped and bool(run.mapping) == is_mapped
 
 
 # -------------------------------------------------------------------- hashes, skipping, resuming
@@ -233,6 +239,7 @@ def test_the_hash_follows_from_config_data_seed_source_and_code(monkeypatch):
         a_run(folds=[other]).key,
         a_run(seed=2).key,
         a_run(ontology="ontologies/figer.json").key,
+        a_run(mapping="ontologies/mappings/yago_to_aida.tsv").key,
         a_run(source=source).key,
         a_run(source=replace(source, config={})).key,
     ]
@@ -301,7 +308,7 @@ def test_the_estimate_is_that_of_another_seed_where_there_is_one(tmp_path):
     place = Place(tmp_path, tmp_path)
     run = a_run(config={"num_train_epochs": 10})
     per_record = experiments.TRAIN["finetune"]
-    expected = experiments.START + (1 + 2) * experiments.READ + 10 * per_record  # one record trains, one is tested
+    expected = experiments.START + (1 + 3) * experiments.READ + 10 * per_record  # one record trains, one is tested
     assert experiments.estimate(run, place) == pytest.approx(expected)
     finish(a_run(seed=3), place)
     assert experiments.estimate(run, place) == 60.0
@@ -343,11 +350,109 @@ def test_the_best_model_on_dev_of_seed_one_is_left(tmp_path):
         place.result(run).write_text(json.dumps(told), encoding="utf-8")
         place.model(run, run.folds[0]).mkdir(parents=True)
         (place.model(run, run.folds[0]) / "config.json").write_text(run.name, encoding="utf-8")
+        config = place.work / "runs" / run.name / "all" / "config.yaml"
+        config.parent.mkdir(parents=True)
+        config.write_text(f"system: {run.system}", encoding="utf-8")
     experiments.leave_best(runs, place, PLAN, tmp_path / "outputs")
-    assert (tmp_path / "outputs" / "aida" / "config.json").read_text(encoding="utf-8") == "aida-plain-1"
+    left = tmp_path / "outputs" / "aida"
+    assert (left / "config.json").read_text(encoding="utf-8") == "aida-plain-1"
+    assert (left / "train.yaml").read_text(encoding="utf-8") == "system: plain", "how it was trained"
+
+
+def test_the_model_that_is_left_is_the_best_of_all_runs_whatever_was_asked_for(monkeypatch, capsys):
+    seen = {}
+    monkeypatch.setattr(experiments, "prepare", lambda *args: corpora())
+    monkeypatch.setattr(experiments, "plan_table", lambda runs, *args: "")
+    monkeypatch.setattr(experiments, "do", lambda runs, *args: seen.update(done=runs) or [])
+    monkeypatch.setattr(experiments, "leave_best", lambda runs, *args: seen.update(judged=runs))
+    monkeypatch.setattr(experiments, "to_do", lambda runs, place: runs)
+    assert experiments.main(["--data", "x", "--only", "aida-soft-*", "--seeds", "1", "7"]) == 0
+    assert [run.name for run in seen["done"]] == ["aida-soft-1", "aida-soft-7"]
+    assert {"aida-plain-1", "aida-soft-2", "figer-several-1"} <= {run.name for run in seen["judged"]}
+    with pytest.raises(ValueError, match="no such transfer or run"):
+        experiments.main(["--data", "x", "--only", "nothing"])
+
+
+# -------------------------------------------------------------------- doing a run
+
+TINY = {
+    "freeze": "encoder",
+    "knobs": {"target_activation": "sigmoid"},
+    "num_train_epochs": 2,
+    "learning_rate": 0.01,
+    "eval_strategy": "no",
+    "save_strategy": "no",
+    "load_best_model_at_end": False,
+    "disable_tqdm": True,
+    "use_cpu": True,
+}
+
+
+@pytest.fixture
+def tiny_run(tmp_path, tokenizer, source, target):
+    """A run on five documents from a tiny source model that is there, and where it works."""
+    source.to_json(tmp_path / "src.json")
+    target.to_json(tmp_path / "tgt.json")
+    (tmp_path / "map.tsv").write_text("person\tper\nartist\tper.artist.painter\nplace\tloc\n")
+    threads = torch.get_num_threads()
+    place = Place(tmp_path / "work", tmp_path / "results")
+    found = [("Ann", "per.politician"), ("Rome", "loc.city")]
+    records = [record(str(i), "Ann saw Rome.", *found, doc=f"d{i}", ontology="tgt") for i in range(5)]
+    fold = Fold("all", records[:3], records[3:4], records[4:])
+    first = a_run(transfer="yago", system="s", phase="source", folds=[fold], ontology=str(tmp_path / "src.json"))
+    torch.manual_seed(0)
+    tiny.tiny_model(tokenizer).save_pretrained(place.model(first, fold))
+    tokenizer.save_pretrained(place.model(first, fold))
+    yield (
+        a_run(folds=[fold], source=first, config=TINY, ontology=str(tmp_path / "tgt.json")),
+        replace(a_run(folds=[fold], source=first), phase="direct", ontology=str(tmp_path / "tgt.json")),
+        place,
+    )
+    torch.set_num_threads(threads)
+
+
+def scores_of(place, run, name, ontology):
+    folder = place.work / "runs" / run.name
+    gold, predicted = (list(read_records(folder / f"{part}.jsonl", ontology)) for part in ("gold", name))
+    return score_records(gold, predicted, ontology)
+
+
+def test_each_measure_is_scored_at_the_threshold_that_dev_chose_for_it(tiny_run, monkeypatch, target):
+    run, _, place = tiny_run
+    monkeypatch.setattr(experiments_run, "tune", lambda *args: {"pairs": 0.0, "strict": 0.95}[args[3]])
+    told = experiments_run.execute(run, place, keep=True)
+    assert told["folds"][0]["thresholds"] == {"pairs": 0.0, "strict": 0.95}
+    pairs, strict = (scores_of(place, run, name, target) for name in ("predicted", "strict"))
+    assert pairs["mention_f1"] and pairs["pair_precision"] < strict["pair_precision"], "else the two could be mixed up"
+    assert told["scores"]["pair_f1"] == pytest.approx(pairs["pair_f1"])
+    assert told["scores"]["typed_f1"] == pytest.approx(strict["typed_f1"])
+    config = FinenerConfig.from_pretrained(place.model(run, run.folds[0]))
+    assert config.target_type_threshold == 0.0, "the model that is left is that for pairs"
+    totals = [dict(zip(COUNTS, experiments_run.unpack_counts(told[u]).sum(0), strict=True)) for u in UNITS]
+    assert totals[0]["pair_predicted"] > totals[1]["pair_predicted"]
+
+
+def test_without_dev_data_the_models_own_threshold_serves_all(tiny_run):
+    run, _, place = tiny_run
+    run = replace(run, folds=[replace(run.folds[0], dev=[])])
+    told = experiments_run.execute(run, place)
+    assert "thresholds" not in told["folds"][0]
+    assert told["units"] == told["strict_units"]
+    assert not place.model(run, run.folds[0]).exists()
+
+
+def test_direct_has_a_threshold_for_each_measure_too(tiny_run, tmp_path, target):
+    _, run, place = tiny_run
+    run = replace(run, mapping=str(tmp_path / "map.tsv"))
+    told = experiments_run.execute(run, place)
+    assert set(told["folds"][0]["thresholds"]) == set(told["folds"][0]["dev_f1"]) == {"pairs", "strict"}
+    assert told["folds"][0]["reach"]["types"] == pytest.approx(3 / 9)
+    assert told["scores"]["typed_f1"] == pytest.approx(scores_of(place, run, "strict", target).get("typed_f1", 0.0))
 
 
 # -------------------------------------------------------------------- counts and tables
+
+UNITS = ("units", "strict_units")
 
 TYPES = Ontology("tgt", [EntityType("per", "per", ()), EntityType("loc", "loc", ())])
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import textwrap
 
 import pytest
+import tiny
+import torch
 from test_trainer import record
 
-from data_scripts.schema import read_records
+from arguments_finener import ArgumentError
+from data_finener import check_types
+from data_scripts.schema import read_records, write_records
+from ontology_finener import Ontology
+from pipeline_finener import FinenerPipeline
+from predict_finener import predict_records
 from scripts import feedback, write_results
+from trainer_finener import data_hash
 
 
 def test_no_document_is_in_both_halves_and_both_have_news_and_encyclopaedia():
@@ -61,6 +72,75 @@ def test_detection_is_trained_and_nothing_of_pre_training_is_asked_for():
     settings = feedback.read_settings()
     assert settings["freeze"] == "encoder" and settings["knobs"]
     assert not {"mapping", "show", "typing_data", "pretrain", "phases"} & settings.keys()
+
+
+@pytest.fixture
+def settings(tmp_path, tokenizer, target) -> dict:
+    """Of a round with a tiny pre-trained model of AIDA's size of target types, in a few steps."""
+    torch.manual_seed(0)
+    tiny.tiny_model(tokenizer).save_pretrained(tmp_path / "pretrained")
+    tokenizer.save_pretrained(tmp_path / "pretrained")
+    target.to_json(tmp_path / "tgt.json")
+    rest = [record(f"d{i}", "[Ann Lee|per.artist.painter] met [Bo|per] in [New York|loc.city].", "tgt") for i in (1, 2)]
+    for part, right in zip(("dev", "test"), rest, strict=True):
+        write_records([right], tmp_path / f"{part}.jsonl")
+    return {
+        "model": str(tmp_path / "pretrained"),
+        "target_ontology": str(tmp_path / "tgt.json"),
+        "dev_data": [str(tmp_path / "dev.jsonl")],
+        "test_data": [str(tmp_path / "test.jsonl")],
+        "freeze": "encoder",
+        "num_train_epochs": 40,
+        "learning_rate": 0.02,
+        "lr_scheduler_type": "constant",
+        "per_device_train_batch_size": 2,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "load_best_model_at_end": False,
+        "use_cpu": True,
+        "disable_tqdm": True,
+    }
+
+
+def test_a_round_tells_scores_before_and_after_and_gains_where_the_new_texts_have_what_was_missing(settings, tmp_path):
+    had = [record("h", "[Cy|per.politician] left [Rome|loc.city.capital].", "tgt")]
+    again = "[Ann Lee|per.artist.painter] met [Bo|per] in [New York|loc.city], {} days ago."
+    new = [record(f"n{i}", again.format(i), "tgt") for i in range(6)]
+    (tmp_path / "work").mkdir()
+    told = feedback.one_round(settings, had, new, tmp_path / "work", seed=1)
+    assert told["before"].keys() == told["after"].keys() == set(feedback.SCORES)
+    assert told["after"]["pair_f1"] > told["before"]["pair_f1"], "the test text has the names of the corrected ones"
+    work = told["work"]
+    assert work["left"] + work["retyped"] + work["added"] == 18, "mentions, once corrected"
+
+
+def test_the_draft_of_the_walk_through_may_train_as_it_is(settings, tmp_path, tokenizer, monkeypatch):
+    """The snippet of docs/training.md, run on output whose paths hold types that only fill a gap of the hierarchy."""
+    page = (feedback.ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (snippet,) = (textwrap.dedent(part) for part in re.findall(r"```python\n(.*?)```", page, re.S) if "draft" in part)
+    aida = Ontology.from_json(feedback.ROOT / "ontologies" / "aida.json")
+    model = tiny.tiny_model(tokenizer, target_ontology=aida)
+    pipe = FinenerPipeline(model=model, tokenizer=tokenizer)
+    predicted = list(predict_records(pipe, [record("1", "[Ann Lee] met [Bo].", "")], gold_mentions=True))
+    predicted[0]["mentions"][0]["types"] = ["gpe", "gpe.country", "gpe.country.country"]
+    predicted[0]["mentions"][0]["type_scores"] = [0.9, 0.9, 0.9]
+    (tmp_path / "ontologies").mkdir()
+    shutil.copy(feedback.ROOT / "ontologies" / "aida.json", tmp_path / "ontologies")
+    monkeypatch.chdir(tmp_path)
+    write_records(predicted, tmp_path / "predicted.jsonl")
+    with pytest.raises(ArgumentError, match=r"'gpe\.country', which only fills a gap"):
+        check_types(predicted[0], {"aida": aida})
+    exec(snippet, {})
+    (draft,) = read_records(tmp_path / "corrected.jsonl")
+    check_types(draft, {"aida": aida})
+    assert draft["mentions"][0]["types"] == ["gpe.country.country"] and draft["id"] == "new#1"
+
+
+def test_the_shipped_results_are_of_the_shipped_sample_and_gain():
+    told = json.loads((feedback.ROOT / "results" / "feedback.json").read_text(encoding="utf-8"))
+    sample = feedback.ROOT / "examples" / "aida_sample"
+    assert told["data"]["test"] == data_hash(read_records(sample / "test.jsonl"))
+    assert told["summary"]["after"]["pair_f1"]["mean"] > told["summary"]["before"]["pair_f1"]["mean"]
 
 
 def test_the_seeds_are_summed_up_and_shown_between_the_markers(tmp_path):

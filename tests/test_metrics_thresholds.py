@@ -10,6 +10,7 @@ from configuration_finener import FinenerConfig
 from metrics.__main__ import main
 from metrics.pairing import PairingError
 from metrics.thresholds import calibrate, dev_scores, pair_f1, strict_f1, tune
+from predict_finener import load_pipeline, predict_records
 
 
 def record(number, text, mentions, **more):
@@ -51,7 +52,7 @@ def test_strict_f1_by_hand(target):
 
 
 def test_a_threshold_may_be_best_for_whole_type_sets_and_not_for_pairs(target):
-    # Cutting the capital makes three of four whole, and costs the fourth two types.
+    # Cutting city and capital makes every loc whole, and costs each capital two types.
     rows = [(["loc"], {"loc": 0.9, "loc.city": 0.5})] * 2 + [(["loc.city.capital"], CITY | {"loc.city": 0.5})] * 3
     dev = dev_scores(*gold_and_predicted(target, rows), target, is_path=True)
     pairs, strict = (tune(dev, target, "global", measure) for measure in ("pairs", "strict"))
@@ -143,3 +144,34 @@ def test_the_command_stores_thresholds_that_the_model_then_uses(tokenizer, tmp_p
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
     assert main(["calibrate", "--model", str(tmp_path), "--dev", "x.jsonl"]) == 1
     assert "expected the folder of a model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("head", ["source", "target"])
+def test_predictions_follow_the_thresholds_that_the_command_stores(tokenizer, tmp_path, capsys, head):
+    torch.manual_seed(0)
+    model = tiny.tiny_model(tokenizer, target=True, target_activation="sigmoid")
+    ontology = model.config.ontology if head == "source" else model.config.target_ontology
+    model.config.type_threshold = model.config.target_type_threshold = 0.0
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    texts = [record(n, "Ann left", [], ontology=ontology.name) for n in range(4)]
+
+    def predict():
+        return list(predict_records(load_pipeline(str(tmp_path / "model")), texts, head=head))
+
+    before = predict()
+    found = [[(m["start"], m["end"]) for m in r["mentions"]] for r in before]
+    assert all(found), "else nothing could change"
+    gold = [
+        record(n, "Ann left", [(*spans[0], [ontology.ids[0]], {})], ontology=ontology.name)
+        for n, spans in enumerate(found)
+    ]
+    (tmp_path / "dev.jsonl").write_text("\n".join(map(json.dumps, gold)), encoding="utf-8")
+    command = ["calibrate", "--model", str(tmp_path / "model"), "--dev", str(tmp_path / "dev.jsonl")]
+    assert main([*command, "--head", head, "--folds", "2"]) == 0
+    assert "chosen" in capsys.readouterr().out
+    after = predict()
+    assert [len(r["mentions"]) for r in after] == [len(r["mentions"]) for r in before]
+    assert sum(len(m["types"]) for r in after for m in r["mentions"]) < sum(
+        len(m["types"]) for r in before for m in r["mentions"]
+    )

@@ -712,6 +712,18 @@ def test_target_types_may_start_at_the_source_types_that_a_table_maps_to_them(to
     assert len(output.type_logits)
 
 
+def test_a_new_conversion_head_takes_no_threshold_over_from_the_one_before(tokenizer, target, tmp_path):
+    model = tiny.tiny_model(tokenizer, target=True)
+    model.config.target_type_threshold = {"default": 0.4, "levels": [], "types": {"per": 0.3}}
+    other = Ontology("other", [EntityType("name")])
+    for activation, expected in (("softmax", 0.0), ("sigmoid", 0.5)):
+        model.add_conversion(other, target_activation=activation)
+        assert model.config.target_type_threshold == expected
+    model.add_conversion(target, target_activation="sigmoid", target_type_threshold=0.0)
+    model.save_pretrained(tmp_path)
+    assert FinenerConfig.from_pretrained(tmp_path).target_type_threshold == 0.0, "what was asked for, not the default"
+
+
 def test_a_table_that_does_not_fit_the_model_starts_nothing(tokenizer, source, target):
     table = TypeMapping(source, target, [("place", "loc", 1.0)])
     model = tiny.tiny_model(tokenizer, type_vector_size=16)

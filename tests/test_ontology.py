@@ -545,6 +545,21 @@ def test_the_mapping_from_yago_covers_110_of_the_187_aida_types(yago, aida):
     assert len(set(mapping.pairs)) == len(mapping.pairs), "no pair has two weights"
 
 
+@pytest.mark.parametrize(("name", "least"), [("figer", 90), ("fewnerd", 60), ("crossner", 30)])
+def test_the_mappings_to_the_open_corpora_name_types_that_exist_and_reach_most_of_theirs(yago, name, least):
+    corpus = Ontology.from_json(ONTOLOGIES / f"{name}.json")
+    mapping = TypeMapping.from_tsv(ONTOLOGIES / "mappings" / f"yago_to_{name}.tsv", yago, corpus)
+    assert len(mapping.reachable) >= least
+    assert len(set(mapping.pairs)) == len(mapping.pairs), "no pair has two weights"
+
+
+@pytest.mark.parametrize("name", ["fewnerd", "crossner"])
+def test_the_mappings_of_gold_types_to_yago_name_types_that_exist(yago, name):
+    corpus = Ontology.from_json(ONTOLOGIES / f"{name}.json")
+    mapping = TypeMapping.from_tsv(ONTOLOGIES / "mappings" / f"{name}_to_yago.tsv", corpus, yago)
+    assert len({own for own, _ in mapping.pairs}) == len(mapping.pairs) > 20, "one class for each type"
+
+
 def test_the_gazetteer_holds_wordnets_instances_with_classes_that_exist(yago):
     lines = (ONTOLOGIES / "yago_gazetteer.tsv").read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines]

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import tiny
 import torch
+import yaml
 from safetensors.torch import load_file
 from test_trainer import record
 
 import train_finener
+from arguments_finener import parse_arguments
 from configuration_finener import FinenerConfig
 from data_scripts.schema import read_records, write_records
 from ontology_finener import Ontology
@@ -142,3 +144,44 @@ def test_feedback_joins_the_training_records_and_starts_from_the_same_pre_traine
     more = sum(len(r["mentions"]) for r in corrected)
     assert more > 0 and fed["type_support"]["mentions"] == plain["type_support"]["mentions"] + more
     assert fed["config"]["model"] == plain["config"]["model"] and fed["earlier"] == plain["earlier"]
+
+
+# -------------------------------------------------------------------- the YAMLs themselves, as they are
+
+
+def test_the_yamls_ask_for_what_the_paper_tells_and_for_what_training_md_adds():
+    def asked(row):
+        ((args, training),) = parse_arguments(["--config", str(ROOT / "configs" / f"ousianer_{row}.yaml")])
+        return args, training
+
+    args, training = asked("pretrain")
+    assert (args.phase, args.encoder, args.detection_share, args.freeze) == (
+        "pretrain",
+        "bert-base-cased",
+        0.3,
+        "encoder",
+    )
+    assert (training.learning_rate, training.per_device_train_batch_size, training.num_train_epochs) == (1e-3, 32, 5)
+    assert (training.lr_scheduler_type, args.early_stopping_patience) == ("constant", 2)
+    args, training = asked("aida")
+    assert (args.phase, args.freeze, args.early_stopping_patience) == ("finetune", "detection", 10)
+    assert (training.learning_rate, training.warmup_steps, training.weight_decay) == (1e-5, 2500, 0.01)
+    assert (training.max_steps, training.per_device_train_batch_size, training.lr_scheduler_type) == (
+        25_000,
+        16,
+        "linear",
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "changed"),
+    [("aida_plain_loss", {"knobs", "output_dir"}), ("aida_feedback", {"typing_data", "output_dir"})],
+)
+def test_rows_differ_in_nothing_but_what_they_are_about(row, changed):
+    own, plain = (
+        yaml.safe_load((ROOT / "configs" / f"ousianer_{name}.yaml").read_text(encoding="utf-8"))
+        for name in (row, "aida")
+    )
+    assert {key for key in own.keys() | plain.keys() if own.get(key) != plain.get(key)} == changed
+    knobs = {key for key in own["knobs"] | plain["knobs"] if own["knobs"].get(key) != plain["knobs"].get(key)}
+    assert knobs == ({"soft_loss_decay"} if "knobs" in changed else set())

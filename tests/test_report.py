@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import metrics
 from metrics.calibration import ScoredItems, calibration, scored_mentions, scored_types, sweep
 from metrics.direct import cut_types
 from metrics.errors import KINDS, NOTHING, confusions, count_kinds, find_cases, is_group_name
@@ -79,6 +81,24 @@ def cases_of(gold, predicted, ontology):
 )
 def test_every_kind_of_error(target, gold, predicted, kind):
     assert [case.kind for case in cases_of(gold, predicted, target)] == [kind]
+
+
+@pytest.mark.parametrize(
+    ("name", "gold", "predicted", "kind"),
+    [
+        ("Southern Maryland", "loc.position.region", "gpe.provincestate.provincestate", "confused"),
+        ("Syrians", None, "gpe.country.country", "group"),
+        ("Obama", "per.politician", "per.politician.headofgovernment", "too_specific"),
+        ("SANA news agency", "org.commercialorganization.newsagency", "org", "too_generic"),
+    ],
+)
+def test_the_papers_own_examples_are_of_the_kinds_that_it_names(name, gold, predicted, kind):
+    aida = Ontology.from_json(Path(metrics.__file__).parent.parent / "ontologies" / "aida.json")
+    text = f"It was {name}."
+    place = (7, 7 + len(name))
+    records = [record("a", {place: [types]} if types else {}, "aida", text) for types in (gold, predicted)]
+    pairs = pair_records([records[0]], [records[1]], aida)
+    assert [case.kind for case in find_cases(pairs, aida)] == [kind]
 
 
 def test_each_mention_comes_once_and_the_best_overlap_wins(target):

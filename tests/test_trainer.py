@@ -26,6 +26,7 @@ from trainer_finener import (
     WordStateCache,
     cut_record,
     data_hash,
+    encoder_digest,
     estimate_credit,
     loss_counts,
     mix_records,
@@ -435,6 +436,16 @@ def test_another_encoder_does_not_read_the_states_in_a_folder(tokenizer, tmp_pat
     next(model.encoder.parameters()).data.mul_(2.0)
     after.build([text], model, TextEncoder(tokenizer, model.config))
     assert not torch.equal(before[text], after[text])
+
+
+def test_the_digest_of_an_encoder_follows_from_all_of_its_state_scalars_too(tokenizer):
+    digests = []
+    for scale in (1.0, 1.0, 2.0):
+        torch.manual_seed(0)
+        model = tiny.tiny_model(tokenizer)
+        model.encoder.register_buffer("scale", torch.tensor(scale))
+        digests.append(encoder_digest(model, TextEncoder(tokenizer, model.config)))
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_a_text_that_was_not_cached_is_an_error(model, tokenizer, tmp_path):
