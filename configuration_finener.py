@@ -46,7 +46,7 @@ def _is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool
 class FinenerConfig(PretrainedConfig):
     """Everything that determines a finener model's shape and its decoding.
 
-    Defaults are those of the paper (Hagiwara et al. 2019) where it states them.
+    Defaults are those of the paper (Hagiwara et al. 2019) where it states them, but for ``conversion_norm``, which the paper does not have.
 
     Args:
         encoder_config: config of any ``AutoModel`` text encoder, as an object or a dict with ``model_type``.

@@ -537,7 +537,7 @@ class FinenerForTokenClassification(PreTrainedModel):
             names_by: the encoder's tokenizer: each target type's vector then starts at the encoder's embedding of its label and its
                 parents' labels, and ``target_vector_size`` is the encoder's.
             **knobs: the config's: conversion_input, conversion_norm, conversion_hidden_size, target_vector_size, conversion_skip,
-                target_activation, soft_loss_decay, and the thresholds.
+                target_activation, soft_loss_decay, and the thresholds. ``target_type_threshold`` is not taken over from a head before.
 
         Raises:
             ValueError: on a bad knob.
@@ -603,9 +603,9 @@ class FinenerForTokenClassification(PreTrainedModel):
     def start_at_mapping(self, mapping: TypeMapping) -> int:
         """Starts target types at the source types that a table maps to them: vectors and biases at their mean, by the table's weights.
 
-        So fine-tuning begins near what the Direct baseline says. Of several source types in one line of descent only the most general
-        counts, as it stands for those below it. A type that the table gives nothing starts at the mean of its children, and without
-        those where it was.
+        So fine-tuning begins with what pre-training knows of them. Of several source types in one line of descent only the most general
+        counts, whatever their weights, as its score is that of those below it too. A type that the table gives nothing starts at the
+        mean of its children, and without those where it was.
 
         Args:
             mapping: from this model's source types to its target types.

@@ -500,7 +500,7 @@ def _type_of_row(row: str, columns: Sequence[str], place: str) -> EntityType:
 
 
 class TypeMapping:
-    """A table from the types of one ontology to those of another, for the Direct baseline.
+    """A table from the types of one ontology to those of another: the Direct baseline, and where target types start.
 
     Args:
         source, target: the two ontologies.
@@ -546,8 +546,8 @@ class TypeMapping:
     def mean_weights(self) -> Tensor:
         """What each source type adds to a mean that stands for a target type, (K, C); a row sums to one, or is zero.
 
-        Of source types that a target type has, only those that have no ancestor among them count. A target type that the table gives none
-        has the mean of its children's rows.
+        Of source types that a target type has, only those that have no ancestor among them count, whatever their weights. A target type
+        that the table gives none has the mean of its children's rows.
         """
         means = torch.zeros(len(self.target), len(self.source))
         own: dict[int, dict[int, float]] = {}

@@ -305,6 +305,7 @@ def experiments_table(results: Sequence[Result]) -> str:
         rows.append([TITLES[transfer], *pairs, *(mean_of(systems[best], m) for m in ("mention_f1", "given_micro_f1"))])
     header = ["", "Direct", "from scratch", "fine-tuned", "its detection", "its types of gold mentions"]
     return (
-        f"F1 over (span, type) pairs, mean ± standard deviation over the seeds ([all systems and measures](docs/results.md)):\n\n"
+        "F1 over (span, type) pairs, mean ± standard deviation over the seeds ([all systems and measures](docs/results.md); "
+        "`make experiments` runs them again, in hours: [how](docs/experiments.md)):\n\n"
         f"{table(header, rows)}"
     )
