@@ -438,6 +438,23 @@ def test_mapping_scores_of_no_mentions_or_no_rows_are_zeros(source, target):
     assert not TypeMapping(source, target, []).scores(torch.ones(2, 10)).any()
 
 
+def test_a_target_type_with_two_parents_lends_its_mean_to_both(source, target):
+    means = TypeMapping(target, source, [("org", "museum", 1.0), ("loc", "place", 1.0)]).mean_weights()
+    assert {source.ids[i] for i in means[:, target.index("org")].nonzero()[:, 0]} == {
+        "museum",
+        "building",
+        "organization",
+        "abstract",
+    }
+    assert means[source.index("physical"), target.index("loc")] == 1.0, "place speaks for itself, and for what is above"
+    assert not means[source.index("artmuseum")].any(), "below a mapped type nothing is known"
+
+
+def test_a_general_source_type_counts_alone_even_where_its_weight_is_the_lower(source, target):
+    means = TypeMapping(source, target, [("physical", "loc", 0.2), ("place", "loc", 1.0)]).mean_weights()
+    assert means[target.index("loc")].nonzero()[:, 0].tolist() == [source.index("physical")]
+
+
 def test_a_target_type_is_the_mean_of_the_most_general_source_types_mapped_to_it(source, target):
     rows = [
         ("place", "loc", 1.0),
