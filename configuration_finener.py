@@ -11,12 +11,7 @@ from typing import Any
 from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import cached_file
 
-try:
-    from .ontology_finener import ONTOLOGY_NAME, Ontology, OntologyError, Threshold
-except ImportError:
-    if __package__:
-        raise
-    from ontology_finener import ONTOLOGY_NAME, Ontology, OntologyError, Threshold
+from .ontology_finener import ONTOLOGY_NAME, Ontology, OntologyError, Threshold
 
 TAGS = ("O", "B", "I")
 

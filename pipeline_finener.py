@@ -16,16 +16,9 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from torch import Tensor
 from transformers import Pipeline, PreTrainedTokenizerBase
 
-try:
-    from .configuration_finener import FinenerConfig
-    from .modeling_finener import SHAPE_FEATURES
-    from .ontology_finener import Ontology
-except ImportError:
-    if __package__:
-        raise
-    from configuration_finener import FinenerConfig
-    from modeling_finener import SHAPE_FEATURES
-    from ontology_finener import Ontology
+from .configuration_finener import FinenerConfig
+from .layers_finener import SHAPE_FEATURES
+from .ontology_finener import Ontology
 
 MAX_TOKENS = 512  # of a window, special ones included
 _PRE_TOKENIZER = BertPreTokenizer()
@@ -420,3 +413,28 @@ def _as_dict(text: str, mention: FoundMention, ontology: Ontology) -> dict[str, 
             sorted(mention.types.items(), key=lambda item: (-item[1], ontology.depths[ontology.index(item[0])]))
         ),
     }
+
+
+def word_spans(encoded: EncodedText, mentions: Sequence[Mapping[str, Any]]) -> list[tuple[int, int] | None]:
+    """First word and one past the last of each mention; None where its boundary falls inside a word."""
+    first_at = {start: i for i, (start, _) in enumerate(encoded.words)}
+    last_at = {end: i for i, (_, end) in enumerate(encoded.words)}
+    spans: list[tuple[int, int] | None] = []
+    for mention in mentions:
+        first, last = first_at.get(mention["start"]), last_at.get(mention["end"])
+        spans.append(None if first is None or last is None else (first, last + 1))
+    return spans
+
+
+def fits_window(encoded: EncodedText, encoder: TextEncoder) -> bool:
+    """Whether one window holds all words of a text."""
+    return not encoded.words or encoder.end_of_window(encoded, 0) == len(encoded.words)
+
+
+def whole_window(encoded: EncodedText, encoder: TextEncoder) -> Window:
+    """The window that holds all words of a text. Raises ValueError when there is none."""
+    if not fits_window(encoded, encoder):
+        raise ValueError(
+            f"a text of {len(encoded.words)} words does not fit a window: pass its record through cut_record"
+        )
+    return encoder.window(encoded, 0, len(encoded.words))

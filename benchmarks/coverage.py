@@ -18,7 +18,6 @@ import math
 import platform
 import random
 import re
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,17 +26,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from data_scripts.names import name_of_link  # noqa: E402
-from data_scripts.silver import ONTOLOGIES, build_silver  # noqa: E402
-from data_scripts.silver_facts import Facts  # noqa: E402
-from data_scripts.silver_stages import Tables, make_typer, read_lines  # noqa: E402
-from data_scripts.tables import word_set  # noqa: E402
-from data_scripts.titles import TitleTyper, read_gazetteer, read_nouns  # noqa: E402
-from data_scripts.wikitext import Link, page_title, read_dump  # noqa: E402
-from ontology_finener import Ontology  # noqa: E402
+from finener.data_scripts.silver.command import ONTOLOGIES, build_silver
+from finener.data_scripts.silver.facts import Facts
+from finener.data_scripts.silver.names import name_of_link
+from finener.data_scripts.silver.stages import Tables, make_typer, read_lines
+from finener.data_scripts.silver.tables import word_set
+from finener.data_scripts.silver.titles import TitleTyper, read_gazetteer, read_nouns
+from finener.data_scripts.silver.wikitext import Link, page_title, read_dump
+from finener.ontology_finener import Ontology
+from finener.paths import ROOT
 
 RESULTS = ROOT / "results"
 DEFINITION = (

@@ -23,10 +23,8 @@ from xml.sax.saxutils import escape
 
 import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from data_scripts.wikitext import Page, read_dump  # noqa: E402
+from finener.data_scripts.silver.wikitext import Page, read_dump
+from finener.paths import ROOT
 
 _LINK = re.compile(r"\[\[([^\[\]|:#]+)\]\]")
 _PACKAGES = ("datatrove", "pyarrow", "sentencex", "inflect", "defusedxml")

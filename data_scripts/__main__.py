@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import build, check, ontology, silver
-from .corpus import ONTOLOGIES
-
-try:
-    from ..metrics.tables import text_table
-    from ..ontology_finener import Ontology
-except ImportError:
-    from metrics.tables import text_table
-    from ontology_finener import Ontology
+from finener.data_scripts import build, ontology
+from finener.data_scripts.check import command as check
+from finener.data_scripts.silver import command as silver
+from finener.data_scripts.tables import text_table
+from finener.ontology_finener import Ontology
+from finener.paths import ONTOLOGIES
 
 COMMANDS = {
     "build": (build, "raw files of a corpus → a dataset folder of records"),

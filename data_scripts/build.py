@@ -18,14 +18,10 @@ import yaml
 from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import DatasetCard, DatasetCardData, HfApi
 
-try:
-    from ..metrics.tables import text_table
-except ImportError:
-    from metrics.tables import text_table
+from finener.data_scripts.corpus import CorpusBuilder, CorpusError, ReadReport
+from finener.data_scripts.tables import text_table
 
-from .corpus import CorpusBuilder, CorpusError, ReadReport
-
-PAGES = Path(__file__).resolve().parent / "pages"
+PAGES = Path(__file__).resolve().parent / "corpora"
 
 # name on the command line → where its builder is
 BUILDERS = {
@@ -48,7 +44,7 @@ BUILDERS = {
 def find_builder(name: str) -> type[CorpusBuilder]:
     """The builder class of that name."""
     module, kind = BUILDERS[name]
-    return getattr(importlib.import_module(f".{module}", __package__), kind)
+    return getattr(importlib.import_module(f"finener.data_scripts.corpora.{module}"), kind)
 
 
 def read_page(name: str) -> tuple[dict[str, Any], str]:
@@ -65,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
     for name in BUILDERS:
         title = read_page(name)[0]["pretty_name"]
-        corpus = corpora.add_parser(name, help=title, description=f"{title}. See data_scripts/pages/{name}.md")
+        corpus = corpora.add_parser(name, help=title, description=f"{title}. See data_scripts/corpora/{name}.md")
         corpus.add_argument(
             "--data_files",
             nargs="+",

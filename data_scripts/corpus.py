@@ -15,14 +15,9 @@ import datasets
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse as parse_xml
 
-try:
-    from ..ontology_finener import Ontology, OntologyError
-except ImportError:
-    from ontology_finener import Ontology, OntologyError
-
-from .schema import FEATURES, Mention, Record, RecordError, validate_record
-
-ONTOLOGIES = Path(__file__).resolve().parent.parent / "ontologies"
+from finener.data_scripts.schema import FEATURES, Mention, Record, RecordError, validate_record
+from finener.ontology_finener import Ontology, OntologyError
+from finener.paths import ONTOLOGIES
 
 Span = tuple[int, int, Sequence[str]]  # start, end, types
 

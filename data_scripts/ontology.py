@@ -9,14 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-try:
-    from ..metrics.tables import text_table
-    from ..ontology_finener import TSV_COLUMNS, EntityType, Ontology
-except ImportError:
-    from metrics.tables import text_table
-    from ontology_finener import TSV_COLUMNS, EntityType, Ontology
-
-from .corpus import CorpusError, read_lines
+from finener.data_scripts.corpus import CorpusError, read_lines
+from finener.data_scripts.tables import text_table
+from finener.ontology_finener import TSV_COLUMNS, EntityType, Ontology
 
 ABSENT = ("", "unspecified", "n/a")  # how sheets write that a type goes no deeper
 

@@ -12,20 +12,16 @@ import json
 import sys
 from pathlib import Path
 
-from .credit import read_credit
-from .report import write_report
-from .scoring import RESAMPLED, Judged, Options, judge, score
-from .tables import breakdown_tables, text_table
-from .thresholds import BY, MEASURES, calibrate, dev_scores
-
-try:
-    from ..data_scripts.corpus import load_ontology
-    from ..data_scripts.schema import Record, read_records
-    from ..ontology_finener import Ontology
-except ImportError:
-    from data_scripts.corpus import load_ontology
-    from data_scripts.schema import Record, read_records
-    from ontology_finener import Ontology
+from finener.data_scripts.corpus import load_ontology
+from finener.data_scripts.record_files import read_records
+from finener.data_scripts.schema import Record
+from finener.data_scripts.tables import text_table
+from finener.metrics.credit import read_credit
+from finener.metrics.report import write_report
+from finener.metrics.scoring import RESAMPLED, Judged, Options, judge, score
+from finener.metrics.tables import breakdown_tables
+from finener.metrics.thresholds import BY, MEASURES, calibrate, dev_scores
+from finener.ontology_finener import Ontology
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -143,10 +139,8 @@ def run_calibrate(args: argparse.Namespace) -> str:
     """The ``calibrate`` command: stores the thresholds in the model's config and returns what they are worth."""
     from transformers import logging  # with the model's code it takes seconds to import
 
-    try:
-        from ..predict_finener import load_pipeline, ontology_of_head, predict_records
-    except ImportError:
-        from predict_finener import load_pipeline, ontology_of_head, predict_records
+    from finener.pipeline_finener import ontology_of_head
+    from finener.prediction.records import load_pipeline, predict_records
 
     if not (Path(args.model) / "config.json").is_file():
         raise FileNotFoundError(f"{args.model}: expected the folder of a model, with its config.json")

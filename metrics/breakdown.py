@@ -11,13 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .counting import precision_recall_f1
-from .pairing import Pair, Span
-
-try:
-    from ..ontology_finener import Ontology
-except ImportError:
-    from ontology_finener import Ontology
+from finener.metrics.counting import precision_recall_f1
+from finener.metrics.pairing import Pair, Span
+from finener.ontology_finener import Ontology
 
 TRAINING_BOUNDS = (1, 10, 100, 1000)  # of the buckets 0, 1–9, 10–99, 100–999, 1,000 and more
 

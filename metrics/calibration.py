@@ -7,13 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .counting import precision_recall_f1
-from .pairing import Pair
-
-try:
-    from ..ontology_finener import Ontology
-except ImportError:
-    from ontology_finener import Ontology
+from finener.metrics.counting import precision_recall_f1
+from finener.metrics.pairing import Pair
+from finener.ontology_finener import Ontology
 
 THRESHOLDS = (*(i / 20 for i in range(20)), 0.99)
 

@@ -10,12 +10,10 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-try:
-    from .tables import score_rows
-except ImportError:
-    from metrics.tables import score_rows
+from finener.metrics.tables import score_rows
+from finener.paths import ROOT
 
-TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
+TEMPLATE = ROOT / "model_card.md"
 EXAMPLE = "Angela Merkel visited the Statue of Liberty in New York."
 
 

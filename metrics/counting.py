@@ -11,13 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .credit import Credit, decay_row
-from .pairing import Pair, pair_records
-
-try:
-    from ..ontology_finener import Ontology
-except ImportError:
-    from ontology_finener import Ontology
+from finener.metrics.credit import Credit, decay_row
+from finener.metrics.pairing import Pair, pair_records
+from finener.ontology_finener import Ontology
 
 Mentions = Mapping[Hashable, Iterable[int]]
 """Spans → type indices."""

@@ -10,10 +10,7 @@ from typing import Any
 
 import numpy as np
 
-try:
-    from ..ontology_finener import Ontology, OntologyError
-except ImportError:
-    from ontology_finener import Ontology, OntologyError
+from finener.ontology_finener import Ontology, OntologyError
 
 Credit = Mapping[int, Mapping[int, float]]
 """Gold type → predicted type → credit in (0, 1]; what is not listed earns nothing."""

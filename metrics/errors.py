@@ -8,14 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from .counting import partial_credit
-from .credit import Credit
-from .pairing import Pair, Span
-
-try:
-    from ..ontology_finener import Ontology
-except ImportError:
-    from ontology_finener import Ontology
+from finener.metrics.counting import partial_credit
+from finener.metrics.credit import Credit
+from finener.metrics.pairing import Pair, Span
+from finener.ontology_finener import Ontology
 
 KINDS = {
     "correct": "span and types are right",

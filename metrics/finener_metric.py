@@ -16,10 +16,10 @@ try:
     from finener.metrics.credit import read_credit
     from finener.metrics.scoring import Options, judge, score
 except ImportError:
-    from data_scripts.corpus import load_ontology
-    from data_scripts.schema import FEATURES, validate_record
-    from metrics.credit import read_credit
-    from metrics.scoring import Options, judge, score
+    from finener.data_scripts.corpus import load_ontology
+    from finener.data_scripts.schema import FEATURES, validate_record
+    from finener.metrics.credit import read_credit
+    from finener.metrics.scoring import Options, judge, score
 
 DESCRIPTION = "Fine-grained named-entity recognition: detection, strict, partial-credit and loose typing, end to end and of gold mentions."
 INPUTS = """

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
-from .counting import COUNTS, scores_of_counts
+from finener.metrics.counting import COUNTS, scores_of_counts
 
 ROWS_AT_ONCE = 10_000_000  # drawn units in memory, all resamples of a block together
 

@@ -11,15 +11,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .calibration import calibration, scored_mentions, scored_types, sweep
-from .errors import KINDS, NOTHING, Case, confusions, count_kinds, find_cases
-from .scoring import DEFAULTS, Judged, Options, score
-from .tables import MEASURES, training_range
-
-try:
-    from ..ontology_finener import Ontology
-except ImportError:
-    from ontology_finener import Ontology
+from finener.metrics.calibration import calibration, scored_mentions, scored_types, sweep
+from finener.metrics.errors import KINDS, NOTHING, Case, confusions, count_kinds, find_cases
+from finener.metrics.scoring import DEFAULTS, Judged, Options, score
+from finener.metrics.tables import MEASURES, training_range
+from finener.ontology_finener import Ontology
 
 WORST = 50  # mentions shown with their text
 CONTEXT = 160  # characters shown on either side of a mention

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .breakdown import (
+from finener.metrics.breakdown import (
     macro_over_types,
     scores_by_level,
     scores_by_training,
@@ -17,7 +17,7 @@ from .breakdown import (
     surfaces,
     type_counts,
 )
-from .counting import (
+from finener.metrics.counting import (
     COUNTS,
     add_counts,
     count_end_to_end,
@@ -25,14 +25,10 @@ from .counting import (
     scores_of_counts,
     training_counts,
 )
-from .credit import Credit
-from .intervals import bootstrap, paired_bootstrap
-from .pairing import Pair, PairingError, count_unpaired, pair_records
-
-try:
-    from ..ontology_finener import Ontology
-except ImportError:
-    from ontology_finener import Ontology
+from finener.metrics.credit import Credit
+from finener.metrics.intervals import bootstrap, paired_bootstrap
+from finener.metrics.pairing import Pair, PairingError, count_unpaired, pair_records
+from finener.ontology_finener import Ontology
 
 RESAMPLED = ("document", "record")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from finener.data_scripts.tables import text_table
+
 MEASURES = {
     "mention": "detection",
     "typed": "typed, strict",
@@ -12,19 +14,6 @@ MEASURES = {
     "macro": "typed, loose macro",
     "pair": "(span, type) pairs",
 }
-
-
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], right_from: int = 1) -> str:
-    """Columns as wide as their widest cell; those from ``right_from`` on are right-aligned, the others left-aligned."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = []
-    for row in [header, *rows]:
-        cells = [
-            cell.ljust(width) if i < right_from else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells))
-    return "\n".join([lines[0].rstrip(), "  ".join("─" * w for w in widths), *(line.rstrip() for line in lines[1:])])
 
 
 def _three(scores: Mapping[str, float], measure: str) -> list[str]:
@@ -63,8 +52,6 @@ def mentions_table(text: str, mentions: Sequence[Mapping[str, Any]]) -> str:
         text_table(["  mention", "span", "score", "type", "type score"], rows) if rows else "  (no mention)"
     )
 
-
-# -------------------------------------------------------------------- what `python -m metrics score` prints
 
 GIVEN_MEASURES = {
     "given_strict": "strict accuracy",

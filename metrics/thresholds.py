@@ -10,12 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-try:
-    from ..ontology_finener import Ontology, Threshold
-except ImportError:
-    from ontology_finener import Ontology, Threshold
-
-from .pairing import PairingError
+from finener.metrics.pairing import PairingError
+from finener.ontology_finener import Ontology, Threshold
 
 BY = ("global", "level", "type")
 CANDIDATES = tuple(i / 20 for i in range(20))

@@ -11,16 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from data_scripts.ontology import types_of_paths  # noqa: E402
-from ontology_finener import EntityType, Ontology  # noqa: E402
+from finener.data_scripts.ontology import types_of_paths
+from finener.ontology_finener import EntityType, Ontology
+from finener.paths import ROOT
 
 # Lists without parents: id → label, and where they are from.
 FLAT: dict[str, tuple[dict[str, str], str]] = {

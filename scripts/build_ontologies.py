@@ -15,15 +15,12 @@ import csv
 import gzip
 import json
 import re
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from data_scripts.wikitext import category_head  # noqa: E402
-from ontology_finener import EntityType, Ontology  # noqa: E402
+from finener.data_scripts.silver.wikitext import category_head
+from finener.ontology_finener import EntityType, Ontology
+from finener.paths import ROOT
 
 # Kinds whose hyponyms enter whole: any of them may come with a name.
 NAMED_KINDS = {

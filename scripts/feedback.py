@@ -22,18 +22,18 @@ from typing import Any
 import torch
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from arguments_finener import parse_arguments  # noqa: E402
-from data_scripts.schema import read_records, write_records  # noqa: E402
-from metrics.counting import add_counts, count_end_to_end  # noqa: E402
-from metrics.pairing import pair_records  # noqa: E402
-from metrics.tables import MEASURES, text_table  # noqa: E402
-from ontology_finener import Ontology  # noqa: E402
-from predict_finener import load_pipeline, predict_records  # noqa: E402
-from train_finener import run_phase, versions  # noqa: E402
-from trainer_finener import data_hash  # noqa: E402
+from finener.data_scripts.record_files import read_records, write_records
+from finener.data_scripts.tables import text_table
+from finener.metrics.counting import add_counts, count_end_to_end
+from finener.metrics.pairing import pair_records
+from finener.metrics.tables import MEASURES
+from finener.ontology_finener import Ontology
+from finener.paths import ROOT
+from finener.prediction.records import load_pipeline, predict_records
+from finener.training.arguments import parse_arguments
+from finener.training.phases import run_phase
+from finener.training.records import data_hash
+from finener.training.results import versions
 
 Record = Mapping[str, Any]
 

@@ -13,13 +13,11 @@ import shutil
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from metrics.tables import score_rows  # noqa: E402
-from scripts.experiments_tables import experiments_page, experiments_table, table  # noqa: E402
-from scripts.feedback import score_rows as feedback_scores  # noqa: E402
-from scripts.feedback import work_rows as feedback_work  # noqa: E402
+from finener.experiments.tables import experiments_page, experiments_table, table
+from finener.metrics.tables import score_rows
+from finener.paths import ROOT
+from finener.scripts.feedback import score_rows as feedback_scores
+from finener.scripts.feedback import work_rows as feedback_work
 
 # What `make quickstart` leaves, and where its figures are kept.
 TAKEN = {

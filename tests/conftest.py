@@ -20,12 +20,13 @@ for name in ("HF_MODULES_CACHE", "HF_HUB_CACHE", "HF_DATASETS_CACHE"):
     os.environ.pop(name, None)
 
 import pytest
-import tiny
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from modeling_finener import FinenerForTokenClassification
-from ontology_finener import Ontology
+from finener.modeling_finener import FinenerForTokenClassification
+from finener.ontology_finener import Ontology
+
+import tiny
 
 torch.set_num_threads(1)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from data_scripts.schema import read_records
-from ontology_finener import Ontology
-from pipeline_finener import split_words
+from finener.data_scripts.record_files import read_records
+from finener.ontology_finener import Ontology
+from finener.pipeline_finener import split_words
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLITS = ("train", "dev", "test")

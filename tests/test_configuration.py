@@ -1,12 +1,13 @@
 import json
 
 import pytest
-import tiny
 import torch
 from transformers import BertConfig, DistilBertConfig
 
-from configuration_finener import FinenerConfig
-from ontology_finener import EntityType, Ontology, OntologyError
+from finener.configuration_finener import FinenerConfig
+from finener.ontology_finener import EntityType, Ontology, OntologyError
+
+import tiny
 
 
 @pytest.fixture

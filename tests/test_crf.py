@@ -5,7 +5,7 @@ import torch
 import torchcrf
 from torch import Tensor
 
-from modeling_finener import B, I, LinearChainCRF, O, spans_of_tags
+from finener.layers_finener import B, I, LinearChainCRF, O, spans_of_tags
 
 LENGTHS = (5, 3, 1, 0, 2, 4) * 5  # words of each record of the batch
 BEYOND = 1e3  # what stands in padding

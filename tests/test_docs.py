@@ -43,5 +43,5 @@ def test_every_make_target_that_a_page_names_exists(page):
 
 def test_every_corpus_and_every_command_has_its_place_in_the_docs():
     page = (ROOT / "docs" / "corpora.md").read_text(encoding="utf-8")
-    for path in (ROOT / "data_scripts" / "pages").glob("*.md"):
-        assert f"(../data_scripts/pages/{path.name})" in page, path.name
+    for path in (ROOT / "data_scripts" / "corpora").glob("*.md"):
+        assert f"(../data_scripts/corpora/{path.name})" in page, path.name

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from modeling_finener import FinenerForTokenClassification
-from pipeline_finener import FinenerPipeline
+from finener.modeling_finener import FinenerForTokenClassification
+from finener.pipeline_finener import FinenerPipeline
+
+import tiny
 
 REPOSITORY = Path(__file__).parents[1]
 TEXTS = [*tiny.GOLD, "", "東京 ❤️ New York", "The Louvre of Mexico City, in 1518. " * 6]
@@ -78,9 +79,9 @@ import torch
 from transformers import AutoModel, AutoTokenizer, Pipeline, PreTrainedModel
 import tokenizers.pre_tokenizers
 before = set(sys.modules)
-sys.path.insert(0, sys.argv[1])
-import modeling_finener, pipeline_finener
-print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
+import finener.modeling_finener, finener.pipeline_finener
+new = set(sys.modules) - before
+print(*sorted({name.split(".")[0 if name.split(".")[0] != "finener" else -1] for name in new}))
 """
 
 
@@ -179,6 +180,6 @@ def test_what_remote_code_saved_is_served_by_its_endpoint_handler(served, here):
 
 
 def test_importing_the_model_imports_nothing_heavy(tmp_path):
-    new = set(run_apart(IMPORTS, REPOSITORY, cwd=tmp_path).split())
+    new = set(run_apart(IMPORTS, cwd=tmp_path).split())
     assert {"modeling_finener", "configuration_finener", "ontology_finener", "pipeline_finener"} <= new
     assert not new & {"datasets", "pandas", "sklearn", "inflect", "evaluate", "pyarrow", "scipy", "accelerate", "yaml"}

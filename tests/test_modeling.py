@@ -2,28 +2,20 @@ import math
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BertForMaskedLM, BertModel, DistilBertConfig, DistilBertModel
 
-from configuration_finener import FinenerConfig
-from modeling_finener import (
-    FORBIDDEN,
-    B,
-    FinenerForTokenClassification,
-    FinenerOutput,
-    I,
-    O,
-    conversion_loss,
-    detection_loss,
-    embed_names,
-    pool_mentions,
-    typing_loss,
-)
-from ontology_finener import EntityType, Ontology, TypeMapping
-from pipeline_finener import FinenerPipeline
+from finener.configuration_finener import FinenerConfig
+from finener.layers_finener import FORBIDDEN, B, I, O, conversion_loss, detection_loss, pool_mentions, typing_loss
+from finener.modeling_finener import FinenerForTokenClassification, FinenerOutput, embed_names
+from finener.ontology_finener import EntityType, Ontology
+from finener.pipeline_finener import FinenerPipeline
+from finener.prediction.mapping import TypeMapping
+from finener.training.start import start_at_mapping, start_at_shares
+
+import tiny
 
 # Knobs that change what the model is made of.
 VARIANTS = {
@@ -612,7 +604,7 @@ def test_a_saved_model_comes_back_bit_equal(tmp_path, tokenizer, knobs):
 
 def test_a_saved_folder_is_a_whole_hub_repo(tmp_path, model):
     model.save_pretrained(tmp_path)
-    modules = {f"{name}_finener.py" for name in ("configuration", "modeling", "ontology", "pipeline")}
+    modules = {f"{name}_finener.py" for name in ("configuration", "layers", "modeling", "ontology", "pipeline")}
     files = {file.name for file in tmp_path.iterdir()}
     assert files == modules | {"handler.py", "config.json", "ontology.json", "model.safetensors"}
 
@@ -701,7 +693,7 @@ def test_target_types_may_start_at_the_source_types_that_a_table_maps_to_them(to
     model.add_conversion(target, target_vector_size=16, conversion_skip=True, target_activation="sigmoid")
     before = model.conversion.score.weight.detach().clone()
     table = TypeMapping(source, target, [("artist", "per.artist.painter", 1.0), ("place", "loc", 0.5)])
-    assert model.start_at_mapping(table) == 4, "painter, artist and per above it, loc"
+    assert start_at_mapping(model, table) == 4, "painter, artist and per above it, loc"
     own, theirs = model.conversion.score, model.type_head.score
     for target_id, source_id in (("per.artist.painter", "artist"), ("per", "artist"), ("loc", "place")):
         close(own.weight[target.index(target_id)], theirs.weight[source.index(source_id)])
@@ -729,23 +721,23 @@ def test_a_table_that_does_not_fit_the_model_starts_nothing(tokenizer, source, t
     model = tiny.tiny_model(tokenizer, type_vector_size=16)
     model.add_conversion(target, target_vector_size=16)
     with pytest.raises(ValueError, match="where they meet the source head's: set conversion_skip"):
-        model.start_at_mapping(table)
+        start_at_mapping(model, table)
     model.add_conversion(target, target_vector_size=16, conversion_skip=True)
     with pytest.raises(ValueError, match="the mapping goes tgt → src, not between this model's types"):
-        model.start_at_mapping(TypeMapping(target, source, [("loc", "place", 1.0)]))
+        start_at_mapping(model, TypeMapping(target, source, [("loc", "place", 1.0)]))
 
 
 def test_biases_may_start_at_each_types_share(model, tokenizer, target):
     shares = torch.linspace(0.1, 0.9, len(model.config.ontology))
-    model.start_at_shares(shares)
+    start_at_shares(model, shares)
     close(model.type_head.score.bias.detach().sigmoid(), shares)
     for activation, back in (("sigmoid", torch.sigmoid), ("softmax", torch.exp)):
         model.add_conversion(target, target_activation=activation)
-        model.start_at_shares(shares[: len(target)])
+        start_at_shares(model, shares[: len(target)])
         close(back(model.conversion.score.bias.detach()), shares[: len(target)])
     for bad in (shares[:3], torch.zeros(len(target)), torch.ones(len(target))):
         with pytest.raises(ValueError, match="shares between 0 and 1"):
-            model.start_at_shares(bad)
+            start_at_shares(model, bad)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ontology_finener import Ontology
-from scripts import build_corpus_ontologies
+from finener.ontology_finener import Ontology
+from finener.scripts import build_corpus_ontologies
 
 ROOT = Path(__file__).resolve().parent.parent
 ONTOLOGIES = ROOT / "ontologies"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ontology_finener import EntityType, Ontology, OntologyError, TypeMapping
+from finener.ontology_finener import EntityType, Ontology, OntologyError
+from finener.prediction.mapping import TypeMapping
 
 ONTOLOGIES = Path(__file__).parents[1] / "ontologies"
 

@@ -2,14 +2,14 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
-import tiny
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from configuration_finener import FinenerConfig
-from modeling_finener import FinenerForTokenClassification, I
-from pipeline_finener import (
+from finener.configuration_finener import FinenerConfig
+from finener.layers_finener import I
+from finener.modeling_finener import FinenerForTokenClassification
+from finener.pipeline_finener import (
     FinenerPipeline,
     FoundMention,
     TextEncoder,
@@ -18,6 +18,8 @@ from pipeline_finener import (
     split_words,
     word_shape,
 )
+
+import tiny
 
 # Blocks that random texts are drawn from: what splits words, joins characters or disappears in a tokenizer among them.
 BLOCKS = (

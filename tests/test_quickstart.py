@@ -64,7 +64,7 @@ def test_detection_on_the_samples_test_part_is_no_worse_than_the_prototype():
 
 
 def test_the_type_head_ranks_the_sense_that_the_context_asks_for_higher_in_most_pairs(capsys):
-    from predict_finener import load_pipeline
+    from finener.prediction.records import load_pipeline
 
     pipe = load_pipeline(str(MODEL))
     ontology = pipe.model.config.ontology

@@ -12,10 +12,11 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from configuration_finener import FinenerConfig
-from modeling_finener import B, FinenerForTokenClassification, I, O
-from ontology_finener import EntityType, Ontology
-from pipeline_finener import TextEncoder
+from finener.configuration_finener import FinenerConfig
+from finener.layers_finener import B, I, O
+from finener.modeling_finener import FinenerForTokenClassification
+from finener.ontology_finener import EntityType, Ontology
+from finener.pipeline_finener import TextEncoder
 
 # Text → each mention with its type in "src" and in "tgt".
 GOLD = {

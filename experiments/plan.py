@@ -1,0 +1,113 @@
+"""The plan of the experiments: every transfer by every one of its systems, with every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from finener.experiments.data import SPLITS, Fold, Record, source_fold
+from finener.experiments.run import Run, read_yaml, source_sample
+from finener.ontology_finener import Ontology
+from finener.paths import ROOT
+from finener.prediction.mapping import TypeMapping
+
+QUICK = {"train": 120, "dev": 40, "test": 40, "detection": 120}
+
+
+def merge(*settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings over settings, the later win; knobs are merged one by one."""
+    merged: dict[str, Any] = {}
+    for part in settings:
+        knobs = {**merged.get("knobs", {}), **part.get("knobs", {})}
+        merged |= part
+        if knobs:
+            merged["knobs"] = knobs
+    return merged
+
+
+def targets_of(plan: Mapping[str, Any], source: str) -> set[str]:
+    """The corpora that a source model is fine-tuned to.
+
+    Raises:
+        ValueError: when one of them is in its training.
+    """
+    corpora = {
+        {"documents": name}.get(transfer["split"], "fewnerd" if transfer["split"] == "fewnerd" else "crossner")
+        for name, transfer in plan["transfers"].items()
+        if transfer.get("source") == source
+    }
+    spec = plan["sources"][source]
+    own = corpora & {*spec["detection"], *spec.get("typing", {})}
+    if own:
+        raise ValueError(f"the source model {source!r} trains on {', '.join(sorted(own))}, which it is tested on")
+    return corpora
+
+
+def read_tables(typing: Mapping[str, Mapping[str, str]], yago: str) -> dict[str, TypeMapping]:
+    """Of each gold corpus that trains source types, the table from its types to YAGO's."""
+    source = Ontology.from_json(ROOT / yago)
+    return {
+        corpus: TypeMapping.from_tsv(ROOT / spec["table"], Ontology.from_json(ROOT / spec["ontology"]), source)
+        for corpus, spec in typing.items()
+    }
+
+
+def make_runs(plan: Mapping[str, Any], corpora: Mapping[str, list[Record]], seeds: Sequence[int]) -> list[Run]:
+    """All runs of a plan, source models first."""
+    yago = plan["transfers"]["yago"]["ontology"]
+    source_folds = {
+        name: source_fold(
+            corpora,
+            spec["detection"],
+            read_tables(spec.get("typing", {}), yago),
+            [r for c in sorted(targets_of(plan, name)) for r in corpora[c]],
+        )
+        for name, spec in plan["sources"].items()
+    }
+    configs = {name: merge(read_yaml("source"), spec.get("settings", {})) for name, spec in plan["sources"].items()}
+    sources = {
+        (name, seed): Run("yago", name, seed, "source", configs[name], [fold], None, yago, None, source_sample(fold))
+        for name, fold in source_folds.items()
+        for seed in seeds
+    }
+    runs = list(sources.values())
+    for name, transfer in plan["transfers"].items():
+        if name == "yago":
+            continue
+        folds = SPLITS[transfer["split"]](corpora, name, transfer)
+        tested = source_sample(source_folds[transfer["source"]])
+        for system in transfer["systems"]:
+            spec = plan["systems"][system]
+            phase = spec["phase"]
+            base = {} if phase == "direct" else read_yaml(phase)
+            own = merge(base, transfer.get("settings", {}), spec.get("settings", {})) if base else {}
+            data = with_dev(folds, corpora["crossner/politics/dev"]) if phase == "direct" else folds
+            for seed in seeds:
+                if seed in spec.get("seeds", seeds):
+                    source = None if phase == "scratch" else sources[transfer["source"], seed]
+                    mapping = transfer["mapping"] if phase == "direct" or spec.get("from_mapping") else None
+                    kept = tested if phase == "finetune" else ()
+                    runs.append(Run(name, system, seed, phase, own, data, source, transfer["ontology"], mapping, kept))
+    return runs
+
+
+def with_dev(folds: Sequence[Fold], dev: list[Record]) -> list[Fold]:
+    """The folds; those that have nothing to tune a threshold on get ``dev``."""
+    return [fold if fold.dev else replace(fold, dev=dev) for fold in folds]
+
+
+def shrink(run: Run, source: Run | None) -> Run:
+    """The run on a few records, one fold and one epoch, for a rehearsal."""
+    fold = run.folds[0]
+    small = replace(fold, **{part: getattr(fold, part)[:most] for part, most in QUICK.items()})
+    config = merge(run.config, {"num_train_epochs": 1}) if run.config else {}
+    return replace(run, folds=[small], config=config, source=source, source_test=list(run.source_test)[:20])
+
+
+def make_quick(runs: Sequence[Run]) -> list[Run]:
+    """A rehearsal of some runs."""
+    small: dict[str, Run] = {}
+    for run in runs:
+        small[run.name] = shrink(run, run.source and small[run.source.name])
+    return list(small.values())

@@ -1,0 +1,244 @@
+"""Runs the experiments of experiments/plan.yaml: every transfer by every system with every seed, what is not done yet.
+
+    python -m finener.experiments --data ../shared/data --plan        # what there is to do, and how long it takes
+    python -m finener.experiments --data ../shared/data               # do it; stop it and start it again as you like
+    python -m finener.experiments --data ../shared/data --rerun figer-soft-1
+
+A run is skipped when its result in results/experiments/ has the same hash of config, data and code. See docs/experiments.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from fnmatch import fnmatch
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from finener.data_scripts.silver.command import end_with_parent
+from finener.data_scripts.tables import text_table
+from finener.experiments.data import Fold, prepare
+from finener.experiments.plan import make_quick, make_runs
+from finener.experiments.run import Place, Run, execute, read_yaml
+from finener.paths import ROOT
+
+# Seconds of one core, about: for a training record in one epoch, by phase, for a text that the encoder reads, and to start. A run that
+# has a result with another seed is estimated by that.
+TRAIN = {"source": 0.012, "scratch": 0.003, "finetune": 0.003, "free": 0.05, "direct": 0.0}
+
+
+READ, START = 0.012, 6.0
+
+
+def read_result(run: Run, place: Place) -> dict[str, Any] | None:
+    """The result of a run, whatever it was made with; None where there is none."""
+    path = place.result(run)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def is_done(run: Run, place: Place) -> bool:
+    """Whether the run has a result that was made with the same config, data and code."""
+    result = read_result(run, place)
+    return result is not None and result["key"] == run.key
+
+
+def has_model(run: Run, place: Place) -> bool:
+    """Whether a source run's model is there, and the one that its result is of."""
+    mark = place.model(run, run.folds[0]) / "key.txt"
+    return mark.is_file() and mark.read_text(encoding="utf-8") == run.key
+
+
+def to_do(runs: Sequence[Run], place: Place) -> list[Run]:
+    """The runs that are not done, and the source models that they need."""
+    open_runs = {run.name for run in runs if not is_done(run, place)}
+    needed = {run.source.name: run.source for run in runs if run.name in open_runs and run.source}
+    lacking = {name for name, source in needed.items() if not has_model(source, place)}
+    sources = [source for name, source in needed.items() if name in lacking and name not in {r.name for r in runs}]
+    return [*sources, *(run for run in runs if run.name in open_runs or run.name in lacking)]
+
+
+def estimate(run: Run, place: Place) -> float:
+    """Seconds of one core that a run takes."""
+    for path in sorted(place.results.glob(f"{run.transfer}-{run.system}-*.json")):
+        return json.loads(path.read_text(encoding="utf-8"))["seconds"]
+    kind = "free" if run.config.get("freeze") == "nothing" else run.phase
+    epochs = run.config.get("num_train_epochs", 0)
+    return sum(
+        START + READ * texts_read(run, fold) + TRAIN[kind] * epochs * training_records(run, fold) for fold in run.folds
+    )
+
+
+def texts_read(run: Run, fold: Fold) -> int:
+    """Texts that the encoder reads, but for a free encoder's training: of test with two thresholds and on gold mentions."""
+    trained = 0 if run.phase == "direct" else training_records(run, fold) + len(fold.dev)
+    return trained + len(fold.dev) + 3 * len(fold.test)
+
+
+def training_records(run: Run, fold: Fold) -> int:
+    """Records of an epoch."""
+    share = run.config.get("detection_share", 0.0) if fold.detection else 0.0
+    return round(len(fold.train) / (1 - share))
+
+
+def plan_table(runs: Sequence[Run], place: Place, workers: int) -> str:
+    """What there is to do, a line for each system of each transfer."""
+    waiting = {run.name for run in to_do(runs, place)}
+    rows, total = [], 0.0
+    for label in dict.fromkeys((run.transfer, run.system) for run in runs):
+        own = [run for run in runs if (run.transfer, run.system) == label]
+        seconds = sum(estimate(run, place) for run in own if run.name in waiting)
+        total += seconds
+        first = own[0].folds[0]
+        n_open = sum(run.name in waiting for run in own)
+        sizes = [len(first.train), len(first.detection), len(first.dev), len(first.test)]
+        cells = [len(own), n_open, len(own[0].folds), *sizes, sum(f.removed for f in own[0].folds)]
+        rows.append([" ".join(label), *map(str, cells), f"{seconds / 60:.1f}"])
+    header = ["transfer, system", "runs", "to do", "folds", "train", "detection", "dev", "test", "removed", "minutes"]
+    return f"{text_table(header, rows)}\n\nabout {total / workers / 60:.0f} minutes with {workers} workers"
+
+
+def work(run: Run, place: Place, keep: bool) -> dict[str, Any]:
+    """Does a run in a worker and writes its result, whole or not at all."""
+    result = execute(run, place, keep)
+    if run.phase == "source":
+        (place.model(run, run.folds[0]) / "key.txt").write_text(run.key, encoding="utf-8")
+    place.results.mkdir(parents=True, exist_ok=True)
+    partial = place.result(run).with_suffix(".partial")
+    partial.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(place.result(run))
+    return result
+
+
+def is_kept(run: Run, plan: Mapping[str, Any]) -> bool:
+    """Whether a run's models stay: source models, and those of which the best is left in outputs/."""
+    return run.phase == "source" or (run.transfer in plan["keep"] and run.seed == 1 and run.phase != "direct")
+
+
+def do(runs: Sequence[Run], place: Place, plan: Mapping[str, Any], workers: int) -> list[str]:
+    """Does the runs, source models first, several at a time, and returns the names of those that failed."""
+    started, done, failed = time.time(), 0, []
+    for is_source in (True, False):
+        stage = [run for run in runs if (run.phase == "source") == is_source]
+        # The longest first, so that none is left alone at the end.
+        stage.sort(key=lambda run: -estimate(run, place))
+        pool = ProcessPoolExecutor(max(1, min(workers, len(stage))), get_context("spawn"), initializer=end_with_parent)
+        try:
+            waiting = {pool.submit(work, run, place, is_kept(run, plan)): run for run in stage}
+            for future in as_completed(waiting):
+                done += 1
+                if error := future.exception():
+                    failed.append(waiting[future].name)
+                    told = f"{failed[-1]} FAILED: {type(error).__name__}: {error}"
+                else:
+                    told = summary(future.result())
+                print(f"[{done}/{len(runs)}, {(time.time() - started) / 60:.1f} min] {told}", flush=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return failed
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """A result in one line."""
+    shown = {"mention_f1": "detection", "pair_f1": "pairs", "given_micro_f1": "gold mentions"}
+    scores = [f"{label} {result['scores'][name]:.3f}" for name, label in shown.items() if name in result["scores"]]
+    return f"{result['name']}: {', '.join(scores)}; {result['seconds']:.0f} s"
+
+
+def leave_best(runs: Sequence[Run], place: Place, plan: Mapping[str, Any], outputs: Path) -> None:
+    """Copies, of each transfer that the plan keeps, the first fold's model of the system with the best mean dev score of seed 1."""
+    for transfer in plan["keep"]:
+        own = [run for run in runs if run.transfer == transfer and is_kept(run, plan) and is_done(run, place)]
+        if not own:
+            continue
+        run = max(own, key=lambda run: fmean(fold["dev_f1"]["pairs"] for fold in read_result(run, place)["folds"]))
+        model = place.model(run, run.folds[0])
+        if model.is_dir():
+            shutil.rmtree(outputs / transfer, ignore_errors=True)
+            shutil.copytree(model, outputs / transfer)
+            shutil.copy(
+                place.work / "runs" / run.name / run.folds[0].name / "config.yaml", outputs / transfer / "train.yaml"
+            )
+            print(f"{outputs / transfer} holds the model of {run.name}, first fold: the best on dev")
+        else:
+            print(
+                f"{run.name} is the best on dev, but its model is not in {model}: do it again with --rerun {run.name}"
+            )
+
+
+def rerun(run: Run, place: Place, keep: bool = False) -> bool:
+    """Does a run again, and tells whether the predictions are the same. The result stays as it is; a source model is made apart.
+
+    Raises:
+        ValueError: when there is no result to compare with, or the source model is not there.
+    """
+    before = read_result(run, place)
+    if before is None:
+        raise ValueError(f"{run.name} has no result in {place.results} to compare with")
+    if run.source and not has_model(run.source, place):
+        raise ValueError(
+            f"{run.name} starts from {run.source.name}, which is not trained: run --only {run.source.name}"
+        )
+    if before["key"] != run.key:
+        print(f"config, data or code of {run.name} changed since: expect other predictions")
+    apart = replace(place, work=place.work / "rerun")
+    after = execute(run, place, keep) if run.source else execute(run, apart)
+    same = before["predictions"] == after["predictions"]
+    print(f"again:  {summary(after)}\nbefore: {summary(before)}\npredictions are {'the same' if same else 'DIFFERENT'}")
+    return same
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the raw corpora, see docs/experiments.md")
+    parser.add_argument(
+        "--silver", type=Path, help="silver records of YAGO types, a file or folder (default: built here)"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=["*"], metavar="NAME", help="transfers, or runs such as 'figer-soft-*'"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, help="default: those of the plan")
+    parser.add_argument("--plan", action="store_true", help="only print what there is to do")
+    parser.add_argument("--rerun", metavar="NAME", help="do one run again and compare its predictions")
+    parser.add_argument("--quick", action="store_true", help="rehearse: one fold, one epoch, a few records, seed 1")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time, a core each")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: see the module's docstring."""
+    args = parse(arguments)
+    plan = read_yaml("plan")
+    work_dir = ROOT / "outputs" / "experiments"
+    corpora = prepare(args.data, work_dir / "data", args.silver)
+    everything = make_runs(plan, corpora, [1] if args.quick else sorted({*plan["seeds"], *(args.seeds or ())}))
+    place = Place(work_dir, ROOT / "results" / "experiments")
+    if args.quick:
+        everything = make_quick(everything)
+        place = Place(work_dir / "quick", work_dir / "quick" / "results")
+    if args.rerun:
+        named = [run for run in everything if run.name == args.rerun]
+        if not named:
+            some = ", ".join(run.name for run in everything[:5])
+            raise ValueError(f"no run {args.rerun!r} in the plan; it has {some}, …")
+        return 0 if rerun(named[0], place, is_kept(named[0], plan)) else 1
+    runs = [run for run in everything if any(fnmatch(run.name, p) or run.transfer == p for p in args.only)]
+    runs = [run for run in runs if not args.seeds or run.seed in args.seeds]
+    if not runs:
+        raise ValueError(f"--only {' '.join(args.only)}: no such transfer or run in the plan")
+    print(plan_table(runs, place, args.workers))
+    if not args.plan:
+        failed = do(to_do(runs, place), place, plan, args.workers)
+        leave_best(everything, place, plan, place.work if args.quick else ROOT / "outputs")
+        if failed:
+            print(f"{len(failed)} runs failed, their logs are in {place.work / 'runs'}: {', '.join(failed)}")
+            return 1
+    return 0

@@ -1,0 +1,91 @@
+"""Batch inference over a file: JSON Lines (or a text file, one text a line) in, records out, one line for each line.
+
+python predict_finener.py --model outputs/quickstart --input records.jsonl --output out.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from finener.prediction.records import load_pipeline, predict_records
+
+
+class InputError(ValueError):
+    """A line of the input can't be read; the message names file, line and what was expected."""
+
+
+def read_inputs(path: Path, gold_mentions: bool = False) -> Iterator[dict[str, Any]]:
+    """Lines of a ``.jsonl`` file, each an object with a ``text``, or of a ``.txt`` file. A line without an id gets its number, from 1.
+
+    Args:
+        path: of the file.
+        gold_mentions: the mentions that a line brings must be spans of its text; otherwise they may be anything.
+
+    Raises:
+        InputError: on a line that is no such object, or is not UTF-8.
+    """
+    if path.suffix not in (".jsonl", ".txt"):
+        raise InputError(
+            f'{path}: expected a .jsonl file (one object with a "text" a line) or a .txt file (one text a line)'
+        )
+    expected = '{"id": "1", "text": "Ann left.", "mentions": [{"start": 0, "end": 3}]}'
+    if not gold_mentions:
+        expected = '{"id": "1", "text": "Ann left."}'
+    with path.open("rb") as lines:
+        for number, raw in enumerate(lines, 1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                record = {"text": line} if path.suffix == ".txt" else json.loads(line)
+                _check_input(record, gold_mentions)
+            except ValueError as error:
+                raise InputError(f"{path}:{number}: expected {expected}, found {raw[:60]!r} ({error})") from None
+            yield {"id": str(number), **record}
+
+
+def _check_input(record: Any, gold_mentions: bool) -> None:
+    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+        raise ValueError("no text")
+    record["text"].encode("utf-8")  # raises: half a surrogate pair is no text
+    text, mentions = record["text"], record.get("mentions", []) if gold_mentions else []
+    if not isinstance(mentions, list):
+        raise ValueError("mentions is no list")
+    for mention in mentions:
+        start, end = (mention.get("start"), mention.get("end")) if isinstance(mention, dict) else (None, None)
+        are_numbers = type(start) is int and type(end) is int
+        if not are_numbers or not 0 <= start < end <= len(text) or not text[start:end].strip():
+            raise ValueError(f"{mention!r} is no span with a word of a text of {len(text)} characters")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line: see the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="folder or Hub repo of a finener model")
+    parser.add_argument("--input", type=Path, required=True, help=".jsonl with a text field, or .txt")
+    parser.add_argument("--output", type=Path, required=True, help=".jsonl to write: a line for each line of the input")
+    parser.add_argument(
+        "--head", choices=["source", "target"], help="which types; by default the target's where the model has them"
+    )
+    parser.add_argument(
+        "--gold_mentions", action="store_true", help="type the mentions of the input instead of finding them"
+    )
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--device", help="cpu, cuda:0, …; by default the first accelerator")
+    args = parser.parse_args(arguments)
+    try:
+        records = list(read_inputs(args.input, args.gold_mentions))
+    except (InputError, FileNotFoundError) as error:
+        sys.exit(f"predict_finener: {error}")
+    pipe = load_pipeline(args.model, args.device)
+    predicted = predict_records(
+        pipe, records, head=args.head, gold_mentions=args.gold_mentions, batch_size=args.batch_size
+    )
+    with args.output.open("w", encoding="utf-8") as out:
+        for record in tqdm(predicted, total=len(records), unit=" records"):
+            out.write(json.dumps(record, ensure_ascii=False) + "\n")

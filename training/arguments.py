@@ -1,0 +1,234 @@
+"""What ``train_finener.py`` may be asked for: the keys of its YAML files and its command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+from finener.configuration_finener import FinenerConfig
+
+PHASES = ("pretrain", "finetune", "direct")
+
+
+class ArgumentError(ValueError):
+    """A YAML file or command line asks for something that does not exist or does not fit."""
+
+
+@dataclass
+class FinenerArguments:
+    """What a run trains, on what. Paths are relative to the working directory."""
+
+    phase: str = field(default="pretrain", metadata={"help": "pretrain, finetune or direct; set by --phases"})
+    encoder: str | None = field(
+        default=None,
+        metadata={
+            "help": "pretrain: an AutoModel's name or folder, or python:PACKAGE for one whose get_model_path() tells its folder"
+        },
+    )
+    model: str | None = field(
+        default=None, metadata={"help": "finetune, direct: folder or repo of a pre-trained finener model"}
+    )
+    ontology: str | None = field(default=None, metadata={"help": "pretrain: JSON or TSV of the source types"})
+    target_ontology: str | None = field(
+        default=None, metadata={"help": "finetune, direct: JSON or TSV of the target types"}
+    )
+    knobs: dict = field(default_factory=dict, metadata={"help": "of FinenerConfig, e.g. {lstm_layers: 1}"})
+    type_vectors_from_names: bool = field(
+        default=False, metadata={"help": "start type vectors at the embedded type names"}
+    )
+    type_priors_from_data: bool = field(
+        default=False,
+        metadata={
+            "help": "start the bias of each trained type at its share of the training mentions, not at one value for all"
+        },
+    )
+    target_vectors_from_names: bool = field(
+        default=False, metadata={"help": "finetune: start target type vectors at the embedded type names"}
+    )
+    target_vectors_from_mapping: str | None = field(
+        default=None,
+        metadata={
+            "help": "finetune, with the knob conversion_skip: start target types at the trained vectors of the source types that this TSV "
+            "(source type → target type) maps to them, instead of at their names"
+        },
+    )
+    soft_loss_weights: str | None = field(
+        default=None,
+        metadata={
+            "help": "finetune: W of the soft loss, a .tsv, .json or .npy file; or a model of these target types, whose confusions on "
+            "dev_data tell it. Default: by the knob soft_loss_decay"
+        },
+    )
+    detection_data: list[str] = field(
+        default_factory=list,
+        metadata={"help": "exhaustive records: files, patterns, or folders, of which the train split is read"},
+    )
+    typing_data: list[str] = field(
+        default_factory=list, metadata={"help": "records with types of the trained ontology; as detection_data"}
+    )
+    dev_data: list[str] = field(
+        default_factory=list,
+        metadata={"help": "records that choose the best checkpoint; of folders the dev or validation split"},
+    )
+    test_data: list[str] = field(
+        default_factory=list, metadata={"help": "records that are only scored; of folders the test split"}
+    )
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "read the training records while training, for files larger than memory; needs max_steps"},
+    )
+    shuffle_buffer: int = field(default=10_000, metadata={"help": "streaming: windows that are shuffled together"})
+    held_out_share: float = field(
+        default=0.0, metadata={"help": "share of the typing documents that join the dev data"}
+    )
+    detection_share: float = field(default=0.3, metadata={"help": "share of detection_data in a mixed epoch"})
+    detection_weight: float = field(default=1.0, metadata={"help": "weight of the detection loss"})
+    typing_weight: float = field(default=1.0, metadata={"help": "weight of the source typing loss"})
+    conversion_weight: float = field(default=1.0, metadata={"help": "weight of the target typing loss"})
+    freeze: str = field(
+        default="nothing", metadata={"help": "nothing, encoder, or detection (encoder, BiLSTM, tags, CRF)"}
+    )
+    unfreeze_layers: int = field(
+        default=0, metadata={"help": "with freeze: encoder, so many of its last layers are trained"}
+    )
+    encoder_learning_rate: float | None = field(
+        default=None, metadata={"help": "of the encoder; default: learning_rate"}
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "stop after so many evaluations without a better score"}
+    )
+    cache_encoder_states: bool = field(default=True, metadata={"help": "compute a frozen encoder's states once"})
+    encoder_states_folder: str | None = field(
+        default=None,
+        metadata={"help": "keep these states here, for other runs with the same encoder; default: for this run alone"},
+    )
+    mapping: str | None = field(
+        default=None, metadata={"help": "finetune, direct: TSV source type → target type, for the Direct baseline"}
+    )
+    show: list[str] = field(default_factory=list, metadata={"help": "texts whose mentions are printed at the end"})
+    results_file: str | None = field(
+        default=None, metadata={"help": "JSON to write; default: results.json in output_dir"}
+    )
+
+
+LIST_KEYS = {f.name for f in dataclasses.fields(FinenerArguments) if f.default_factory is list}
+
+
+@dataclass
+class FinenerTrainingArguments(TrainingArguments):
+    """``TrainingArguments`` with this project's defaults."""
+
+    output_dir: str = field(default="outputs/model", metadata={"help": "folder of the trained model"})
+    learning_rate: float = field(default=1e-3, metadata={"help": "of Adam; the paper's 1e-3"})
+    per_device_train_batch_size: int = field(default=16)
+    per_device_eval_batch_size: int = field(default=32)
+    eval_strategy: str = field(default="epoch")
+    save_strategy: str = field(default="epoch")
+    save_total_limit: int | None = field(default=1)
+    load_best_model_at_end: bool = field(default=True)
+    metric_for_best_model: str | None = field(default="score")
+    logging_steps: float = field(default=50)
+    report_to: None | str | list[str] = field(default="none")
+    remove_unused_columns: bool | None = field(default=False)
+    restore_callback_states_from_checkpoint: bool = field(default=True)  # the patience of early stopping
+    dataloader_pin_memory: bool = field(default=False)
+    accelerator_config: dict | str | None = field(default_factory=lambda: {"dispatch_batches": False})
+
+
+# -------------------------------------------------------------------- arguments
+
+
+def parse_arguments(command_line: list[str]) -> list[tuple[FinenerArguments, FinenerTrainingArguments]]:
+    """One pair of arguments for each phase that the YAML file and the command line ask for, in order.
+
+    Raises:
+        ArgumentError: on an unknown key or phase, or a file that is no YAML mapping.
+    """
+    known, _ = _parser().parse_known_args(command_line)
+    content = _read_yaml(known.config) if known.config else {}
+    sections = {phase: _mapping(content.pop(phase, None) or {}, f"{known.config}: {phase}") for phase in PHASES}
+    phases = known.phases or content.pop("phases", None) or content.pop("phase", "pretrain")
+    content.pop("phases", None)
+    runs = []
+    for phase in [phases] if isinstance(phases, str) else phases:
+        if phase not in PHASES:
+            raise ArgumentError(f"unknown phase {phase!r}; there are {', '.join(PHASES)}")
+        values = {**content, **sections[phase], "phase": phase}
+        _check_keys(values, known.config)
+        parser = _parser()
+        parser.set_defaults(**{key: _as_default(key, value) for key, value in values.items()})
+        parsed = parser.parse_args(command_line)
+        if parsed.phase != phase:
+            raise ArgumentError(f"--phase {parsed.phase}: choose what to run with --phases {parsed.phase}")
+        args, training = (_fill(kind, parsed) for kind in (FinenerArguments, FinenerTrainingArguments))
+        _check_keys({"knobs": args.knobs}, "--knobs")
+        runs.append((args, training))
+    return runs
+
+
+def _parser() -> HfArgumentParser:
+    parser = HfArgumentParser(
+        (FinenerArguments, FinenerTrainingArguments),
+        description="Trains a finener model from a YAML file.",
+        allow_abbrev=False,
+    )
+    parser.register("type", dict, yaml.safe_load)  # --knobs '{lstm_layers: 1}'
+    parser.add_argument("--config", help="YAML file")
+    parser.add_argument("--phases", nargs="+", help="which of the YAML's phases to run: pretrain, finetune")
+    return parser
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ArgumentError(f"can't read {path}: {error}") from error
+    return _mapping(content, path)
+
+
+def _mapping(content: Any, where: str, example: str = "learning_rate: 0.001") -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ArgumentError(f"{where} must hold 'key: value' lines, e.g. {example}; found {content!r:.60}")
+    return content
+
+
+def _check_keys(values: dict[str, Any], where: str) -> None:
+    import difflib
+
+    known = [
+        f.name for kind in (FinenerArguments, FinenerTrainingArguments) for f in dataclasses.fields(kind) if f.init
+    ]
+    knobs = [
+        name
+        for name in inspect.signature(FinenerConfig).parameters
+        if name not in ("kwargs", "ontology", "target_ontology")
+    ]
+    given_knobs = _mapping(values.get("knobs") or {}, f"{where}: knobs", "lstm_layers: 1")
+    for given, allowed, what in ((values, known, "key"), (given_knobs, knobs, "knob")):
+        for key in given:
+            if key not in allowed:
+                close = difflib.get_close_matches(str(key), allowed, 1)
+                raise ArgumentError(
+                    f"{where}: unknown {what} {key!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+                )
+
+
+def _as_default(key: str, value: Any) -> Any:
+    """A YAML value as argparse wants it: numbers as text (YAML reads 1e-3 as a text, argparse knows the field's kind), one text as a list
+    of one where the field is a list.
+    """
+    if isinstance(value, str) and key in LIST_KEYS:
+        return [value]
+    if value is False and key.endswith("_strategy"):
+        return "no"  # which YAML reads as false
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _fill(kind: type, parsed: Any) -> Any:
+    return kind(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(kind) if f.init})

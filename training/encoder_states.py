@@ -1,0 +1,118 @@
+"""A frozen encoder's word states, computed once and kept in files."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from finener.modeling_finener import FinenerForTokenClassification
+from finener.pipeline_finener import TextEncoder, Window, whole_window
+
+
+class WordStateCache:
+    """A frozen encoder's word states, each text's computed once, memory-mapped in half precision.
+
+    Texts of equal length go through the encoder together, without padding, so a text's states do not depend on what else was asked for.
+    A folder may be kept and shared between runs, also while they run: each adds files of its own, named by the encoder's digest.
+
+    Args:
+        folder: of the files; it is made.
+
+    Looking up a text that was not computed raises KeyError.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._files: list[np.memmap] = []
+        self._places: dict[str, tuple[int, int, int]] = {}  # text → file, first row, one past the last
+        self._known: set[Path] = set()
+
+    def build(
+        self, texts: Iterable[str], model: FinenerForTokenClassification, encoder: TextEncoder, batch_size: int = 32
+    ) -> None:
+        """Runs the encoder over every text that is not there yet."""
+        digest = encoder_digest(model, encoder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        width = model.config.encoder_config.hidden_size * len(model.config.encoder_layers)
+        for index in sorted(self.folder.glob(f"{digest}-*.json")):
+            self._read(index, width)
+        windows = {
+            text: whole_window(encoder.encode(text), encoder)
+            for text in dict.fromkeys(texts)
+            if text not in self._places
+        }
+        if windows:
+            name = f"{digest}-{uuid.uuid4().hex[:12]}"
+            places = self._write(self.folder / f"{name}.states", windows, model, encoder, batch_size)
+            partial = self.folder / f"{name}.partial"
+            partial.write_text(json.dumps(places), encoding="utf-8")
+            partial.replace(self.folder / f"{name}.json")  # others see all of it or nothing
+            self._read(self.folder / f"{name}.json", width)
+
+    def __getitem__(self, text: str) -> Tensor:
+        """States of a text's words, (W, D) in half precision."""
+        file, start, stop = self._places[text]
+        return torch.from_numpy(self._files[file][start:stop])
+
+    def _read(self, index: Path, width: int) -> None:
+        if index in self._known:
+            return
+        self._known.add(index)
+        places = json.loads(index.read_text(encoding="utf-8"))
+        rows = max(1, sum(places.values()))
+        self._files.append(np.memmap(index.with_suffix(".states"), np.float16, "c", shape=(rows, width)))
+        at = 0
+        for text, n_words in places.items():
+            self._places.setdefault(text, (len(self._files) - 1, at, at + n_words))
+            at += n_words
+
+    @staticmethod
+    def _write(
+        path: Path,
+        windows: Mapping[str, Window],
+        model: FinenerForTokenClassification,
+        encoder: TextEncoder,
+        batch_size: int,
+    ) -> dict[str, int]:
+        """Writes the states of some texts one after the other; returns the number of rows of each, in that order."""
+        order = sorted(windows, key=lambda t: (len(windows[t].input_ids), t))
+        places: dict[str, int] = {}
+        model.eval()
+        with (
+            torch.inference_mode(),
+            path.open("wb") as out,
+            tqdm(total=len(order), desc="encoder states", unit=" texts") as bar,
+        ):
+            for _, group in itertools.groupby(order, key=lambda t: len(windows[t].input_ids)):
+                same_length = list(group)
+                for at in range(0, len(same_length), batch_size):
+                    chosen = same_length[at : at + batch_size]
+                    batch = encoder.pad([windows[t] for t in chosen])
+                    del batch["word_shapes"]
+                    states = model.encoder_states(**{k: v.to(model.device) for k, v in batch.items()})
+                    for text, rows in zip(chosen, states.cpu().half().numpy(), strict=True):
+                        places[text] = len(windows[text].words)
+                        out.write(rows[: places[text]].tobytes())
+                    bar.update(len(chosen))
+            if not out.tell():
+                out.write(bytes(2 * model.config.encoder_config.hidden_size * len(model.config.encoder_layers)))
+        return places
+
+
+def encoder_digest(model: FinenerForTokenClassification, encoder: TextEncoder) -> str:
+    """Hash of all that a word's states depend on besides the text: the encoder's weights, its tokenizer, and the layers that are read."""
+    digest = hashlib.sha256(repr(model.config.encoder_layers).encode())
+    digest.update(encoder.tokenizer.backend_tokenizer.to_str().encode())
+    for name, values in model.encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,229 @@
+"""What a phase starts from: its model, what of it is trained, where its types begin."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from finener.configuration_finener import FinenerConfig
+from finener.metrics.credit import read_credit
+from finener.modeling_finener import FinenerForTokenClassification
+from finener.ontology_finener import Ontology
+from finener.prediction.mapping import TypeMapping
+from finener.prediction.records import load_pipeline, predict_records
+from finener.training.arguments import ArgumentError, FinenerArguments
+from finener.training.records import read_ontology, typed_with
+from finener.training.soft_loss import credit_matrix, estimate_credit
+
+# Knobs that fine-tuning may still set; the others shape weights that pre-training has trained.
+CONVERSION_KNOBS = (
+    "conversion_input",
+    "conversion_norm",
+    "conversion_hidden_size",
+    "target_vector_size",
+    "conversion_skip",
+    "target_activation",
+    "soft_loss_decay",
+    "target_type_threshold",
+    "detection_threshold",
+    "type_threshold",
+)
+
+
+FREEZABLE = ("nothing", "encoder", "detection")
+
+
+def encoder_path(name: str | None) -> str:
+    """Where the encoder is: ``python:PACKAGE`` is a model that a Python package carries, anything else is left as it is."""
+    if not name:
+        raise ArgumentError("encoder is not set: name an AutoModel, e.g. encoder: bert-base-cased")
+    if not name.startswith("python:"):
+        return name
+    try:
+        return str(importlib.import_module(name.removeprefix("python:")).get_model_path())
+    except (ImportError, AttributeError) as error:
+        raise ArgumentError(f"encoder {name}: the package is not installed or carries no model ({error})") from error
+
+
+def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, PreTrainedTokenizerBase]:
+    """The phase's model and its tokenizer."""
+    if args.phase == "pretrain":
+        place = encoder_path(args.encoder)
+        ontology = read_ontology(args.ontology, "ontology")
+        try:
+            model = FinenerForTokenClassification.from_encoder(
+                place, ontology, type_vectors_from_names=args.type_vectors_from_names, **args.knobs
+            )
+            return model, AutoTokenizer.from_pretrained(place)
+        except ValueError as error:
+            raise ArgumentError(f"encoder {args.encoder!r}, knobs {args.knobs}: {error}") from error
+        except OSError as error:
+            raise ArgumentError(
+                f"encoder {args.encoder!r} is neither a folder here nor can it be fetched: {error}"
+            ) from error
+    if not args.model:
+        raise ArgumentError(
+            f"model is not set: {args.phase} starts from a pre-trained finener model, e.g. model: outputs/pretrained"
+        )
+    fixed = sorted(set(args.knobs) - set(CONVERSION_KNOBS))
+    if fixed:
+        raise ArgumentError(
+            f"knobs {fixed} were fixed by pre-training; fine-tuning may set {', '.join(CONVERSION_KNOBS)}"
+        )
+    try:
+        model = FinenerForTokenClassification.from_pretrained(args.model)
+        tokenizer = AutoTokenizer.from_pretrained(args.model, trust_remote_code=True)
+    except OSError as error:
+        raise ArgumentError(f"model {args.model!r} is neither a folder here nor can it be fetched: {error}") from error
+    if args.phase == "finetune":
+        target = read_ontology(args.target_ontology, "target_ontology")
+        names_by = tokenizer if args.target_vectors_from_names else None
+        try:
+            model.add_conversion(target, names_by=names_by, **args.knobs)
+        except ValueError as error:
+            raise ArgumentError(f"knobs {args.knobs}: {error}") from error
+    return model, tokenizer
+
+
+def freeze_parts(args: FinenerArguments, model: FinenerForTokenClassification) -> None:
+    """Takes out of training what the arguments say. Raises ArgumentError on what can't be."""
+    if args.freeze not in FREEZABLE:
+        raise ArgumentError(f"freeze must be one of {', '.join(FREEZABLE)}; got {args.freeze!r}")
+    try:
+        if args.freeze != "nothing":
+            model.freeze(args.freeze, args.unfreeze_layers)
+        elif args.unfreeze_layers:
+            raise ValueError("unfreeze_layers needs freeze: encoder; nothing is frozen")
+    except ValueError as error:
+        raise ArgumentError(str(error)) from None
+    if args.encoder_learning_rate is not None and is_frozen(model.encoder):
+        raise ArgumentError(f"encoder_learning_rate has no effect with freeze: {args.freeze}: unfreeze some layers")
+    if args.freeze == "detection" and args.detection_data:
+        raise ArgumentError("detection_data trains nothing with freeze: detection; leave it out of this phase")
+
+
+def is_frozen(part: nn.Module) -> bool:
+    """Whether no parameter of a part is trained."""
+    return not any(p.requires_grad for p in part.parameters())
+
+
+def set_soft_loss_weights(
+    args: FinenerArguments, model: FinenerForTokenClassification, dev: list[dict], device: str
+) -> None:
+    """Gives the model the W of the file or of the model that ``soft_loss_weights`` names.
+
+    A model tells it by its confusions: it types the gold mentions of the dev records; see :func:`estimate_credit`.
+
+    Raises:
+        ArgumentError: on a bad file, a model with other target types, or when no dev mention has any.
+    """
+    place, ontology, config = Path(args.soft_loss_weights), model.config.target_ontology, model.config
+    try:
+        if place.suffix in (".tsv", ".json", ".npy"):
+            if "soft_loss_decay" in args.knobs:
+                raise ArgumentError(f"W comes from {place}: leave soft_loss_decay out of the knobs")
+            weights = credit_matrix(read_credit(place, ontology), len(ontology))
+        else:
+            pipe = load_pipeline(str(place), device)
+            known = pipe.model.config.target_ontology
+            if known is None or known.digest != ontology.digest:
+                raise ArgumentError(f"the model {place} has other target types than {ontology.name!r}")
+            gold = typed_with(dev, ontology)
+            predicted = predict_records(pipe, gold, head="target", gold_mentions=True)
+            weights = estimate_credit(gold, predicted, ontology, ontology.soft_label_weights(config.soft_loss_decay))
+        model.set_soft_loss_weights(weights)
+    except (OSError, ValueError) as error:
+        raise ArgumentError(
+            f"soft_loss_weights: expected a .tsv, .json or .npy file, or a model of the same target types: {error}"
+        ) from error
+
+
+def start_at_shares(model: FinenerForTokenClassification, shares: Tensor) -> None:
+    """Starts the biases of the head that is trained, the conversion head where there is one, at how often each type is gold.
+
+    So that rare types need not be pushed down first (Lin et al. 2017, Focal Loss, section 3.3, with a prior for each type).
+
+    Args:
+        model: whose biases start there.
+        shares: (C) or (K), in (0, 1): part of the mentions that are of each type; with softmax, of which it is a most specific type.
+
+    Raises:
+        ValueError: on another shape or a share that is 0, 1 or beyond.
+    """
+    score = (model.type_head if model.conversion is None else model.conversion).score
+    if shares.shape != score.bias.shape or not ((shares > 0) & (shares < 1)).all():
+        raise ValueError(f"expected {len(score.bias)} shares between 0 and 1, got {tuple(shares.shape)}")
+    is_softmax = model.conversion is not None and model.conversion.one_type
+    score.bias.data.copy_(shares.log() if is_softmax else shares.logit())
+
+
+def start_at_mapping(model: FinenerForTokenClassification, mapping: TypeMapping) -> int:
+    """Starts target types at the source types that a table maps to them: vectors and biases at their mean, by the table's weights.
+
+    So fine-tuning begins with what pre-training knows of them. Of several source types in one line of descent only the most general
+    counts, whatever their weights, as its score is that of those below it too. A type that the table gives nothing starts at the
+    mean of its children, and without those where it was.
+
+    Args:
+        model: whose target types start there.
+        mapping: from this model's source types to its target types.
+
+    Returns:
+        How many types now start at source types.
+
+    Raises:
+        ValueError: without a conversion head with ``conversion_skip``, or when the table is of other types.
+    """
+    if model.conversion is None or not model.conversion.skip:
+        raise ValueError("a mapping gives target vectors only where they meet the source head's: set conversion_skip")
+    own = [model.config.ontology.digest, model.config.target_ontology.digest]
+    if [mapping.source.digest, mapping.target.digest] != own:
+        raise ValueError(
+            f"the mapping goes {mapping.source.name} → {mapping.target.name}, not between this model's types"
+        )
+    shares = mapping.mean_weights().to(model.device, model.dtype)
+    is_mapped = shares.any(1)
+    source, score = model.type_head.score, model.conversion.score
+    with torch.no_grad():
+        score.weight[is_mapped] = (shares @ source.weight)[is_mapped]
+        score.bias[is_mapped] = (shares @ source.bias)[is_mapped]
+    return int(is_mapped.sum())
+
+
+def start_at_table(path: str, model: FinenerForTokenClassification, target: Ontology) -> None:
+    """Starts target types at the source types of a table. Raises ArgumentError on a model that can't."""
+    table = TypeMapping.from_tsv(path, model.config.ontology, target)
+    try:
+        n_mapped = start_at_mapping(model, table)
+    except ValueError as error:
+        raise ArgumentError(f"target_vectors_from_mapping: {error}") from None
+    if PartialState().is_main_process:
+        print(f"{n_mapped} of {len(target)} target types start at source types")
+
+
+def is_softmax(config: FinenerConfig) -> bool:
+    """Whether fine-tuning trains one type for a mention."""
+    return config.target_ontology is not None and config.target_activation == "softmax"
+
+
+def type_shares(records: Iterable[dict], ontology: Ontology, *, most_specific: bool) -> torch.Tensor:
+    """Part of the typed mentions that are of each type, (C) in (0, 1): as if one more mention were, and one more were not.
+
+    Args:
+        records: that train; those typed with ``ontology`` count.
+        ontology: with C types.
+        most_specific: leave out ancestors; several most specific types of a mention share it.
+    """
+    counts, mentions = torch.zeros(len(ontology)), 0
+    for mention in (m for r in typed_with(records, ontology) for m in r["mentions"] if m["types"]):
+        own = list(map(ontology.index, mention["types"]))
+        found = ontology.most_specific_indices(own) if most_specific else ontology.closure_indices(own)
+        counts[found] += 1 / len(found) if most_specific else 1.0
+        mentions += 1
+    return (counts + 1) / (mentions + 2)
