@@ -100,6 +100,13 @@ class EncodedText:
     shapes: list[tuple[float, ...]]
     dropped_words: int
 
+    def word_spans(self, mentions: Iterable[Mapping[str, Any]]) -> list[tuple[int, int] | None]:
+        """First word and one past the last of each mention; None where its boundary falls inside a word."""
+        first_at = {start: i for i, (start, _) in enumerate(self.words)}
+        stop_at = {end: i + 1 for i, (_, end) in enumerate(self.words)}
+        spans = ((first_at.get(m["start"]), stop_at.get(m["end"])) for m in mentions)
+        return [None if first is None or stop is None else (first, stop) for first, stop in spans]
+
 
 class TextEncoder:
     """Turns text into windows of words and windows into a padded batch.
@@ -170,6 +177,22 @@ class TextEncoder:
             tuple(start + shift for start, _ in encoded.pieces[first:stop]),
             tuple(encoded.shapes[first:stop]),
         )
+
+    def fits(self, encoded: EncodedText) -> bool:
+        """Whether one window holds all words of a text."""
+        return not encoded.words or self.end_of_window(encoded, 0) == len(encoded.words)
+
+    def whole_window(self, encoded: EncodedText) -> Window:
+        """The window of all words of a text.
+
+        Raises:
+            ValueError: when the text does not fit one window.
+        """
+        if not self.fits(encoded):
+            raise ValueError(
+                f"a text of {len(encoded.words)} words does not fit a window: pass its record through cut_record"
+            )
+        return self.window(encoded, 0, len(encoded.words))
 
     def windows(self, text: str, overlap: int) -> list[Window]:
         """Windows that cover the text, neighbours sharing ``overlap`` words; one empty window for a text without words."""
@@ -413,28 +436,3 @@ def _as_dict(text: str, mention: FoundMention, ontology: Ontology) -> dict[str, 
             sorted(mention.types.items(), key=lambda item: (-item[1], ontology.depths[ontology.index(item[0])]))
         ),
     }
-
-
-def word_spans(encoded: EncodedText, mentions: Sequence[Mapping[str, Any]]) -> list[tuple[int, int] | None]:
-    """First word and one past the last of each mention; None where its boundary falls inside a word."""
-    first_at = {start: i for i, (start, _) in enumerate(encoded.words)}
-    last_at = {end: i for i, (_, end) in enumerate(encoded.words)}
-    spans: list[tuple[int, int] | None] = []
-    for mention in mentions:
-        first, last = first_at.get(mention["start"]), last_at.get(mention["end"])
-        spans.append(None if first is None or last is None else (first, last + 1))
-    return spans
-
-
-def fits_window(encoded: EncodedText, encoder: TextEncoder) -> bool:
-    """Whether one window holds all words of a text."""
-    return not encoded.words or encoder.end_of_window(encoded, 0) == len(encoded.words)
-
-
-def whole_window(encoded: EncodedText, encoder: TextEncoder) -> Window:
-    """The window that holds all words of a text. Raises ValueError when there is none."""
-    if not fits_window(encoded, encoder):
-        raise ValueError(
-            f"a text of {len(encoded.words)} words does not fit a window: pass its record through cut_record"
-        )
-    return encoder.window(encoded, 0, len(encoded.words))

@@ -30,7 +30,7 @@ from finener.metrics.scoring import Judged, Options, judge, record_counts, score
 from finener.metrics.thresholds import MEASURES, dev_scores, tune
 from finener.ontology_finener import Ontology
 from finener.paths import ROOT
-from finener.pipeline_finener import FinenerPipeline, TextEncoder, fits_window, whole_window
+from finener.pipeline_finener import FinenerPipeline, TextEncoder
 from finener.prediction.direct import DirectHead, cut_types, reach_of_mapping
 from finener.prediction.mapping import TypeMapping
 from finener.prediction.records import load_pipeline, predict_records
@@ -237,7 +237,7 @@ def reuse_states(pipe: FinenerPipeline, texts: Iterable[str], folder: Path) -> N
     """Lets a pipeline whose encoder was not trained read the states that other runs have computed, and adds those that are lacking."""
     encoder = TextEncoder(pipe.tokenizer, pipe.model.config)
     encoded = {text: encoder.encode(text) for text in texts}
-    windows = {text: whole_window(e, encoder) for text, e in encoded.items() if fits_window(e, encoder)}
+    windows = {text: encoder.whole_window(e) for text, e in encoded.items() if encoder.fits(e)}
     cache, run_encoder = WordStateCache(folder), pipe.model.encoder_states
     cache.build(windows, pipe.model, encoder)
     text_of = {window.input_ids: text for text, window in windows.items()}

@@ -12,7 +12,7 @@ from torch import Tensor
 from finener.configuration_finener import FinenerConfig
 from finener.layers_finener import B, I, O
 from finener.ontology_finener import Ontology
-from finener.pipeline_finener import EncodedText, TextEncoder, whole_window, word_spans
+from finener.pipeline_finener import EncodedText, TextEncoder
 from finener.training.encoder_states import WordStateCache
 from finener.training.records import Record
 
@@ -60,13 +60,13 @@ class FinenerCollator:
     def __call__(self, records: Sequence[Record]) -> dict[str, Any]:
         """The batch of some records."""
         encodings = [self._encode(record["text"]) for record in records]
-        batch = self.encoder.pad([whole_window(encoded, self.encoder) for encoded in encodings])
+        batch = self.encoder.pad([self.encoder.whole_window(encoded) for encoded in encodings])
         width = batch["word_starts"].shape[1]
         batch["labels"] = torch.full((len(records), width), -100)
         batch["facts"] = torch.zeros(len(records), len(FACTS), dtype=torch.long)
         spans, source, target = [], [], []
         for row, (record, encoded) in enumerate(zip(records, encodings, strict=True)):
-            places = word_spans(encoded, record["mentions"])
+            places = encoded.word_spans(record["mentions"])
             kept = [(span, m) for span, m in zip(places, record["mentions"], strict=True) if span]
             self._count(record, places)
             self.counts.dropped_words += encoded.dropped_words

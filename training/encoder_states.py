@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from finener.modeling_finener import FinenerForTokenClassification
-from finener.pipeline_finener import TextEncoder, Window, whole_window
+from finener.pipeline_finener import TextEncoder, Window
 
 
 class WordStateCache:
@@ -46,7 +46,7 @@ class WordStateCache:
         for index in sorted(self.folder.glob(f"{digest}-*.json")):
             self._read(index, width)
         windows = {
-            text: whole_window(encoder.encode(text), encoder)
+            text: encoder.whole_window(encoder.encode(text))
             for text in dict.fromkeys(texts)
             if text not in self._places
         }

@@ -11,7 +11,7 @@ from typing import Any
 
 from finener.data_scripts.record_files import read_records, record_files
 from finener.ontology_finener import Ontology, OntologyError
-from finener.pipeline_finener import TextEncoder, fits_window
+from finener.pipeline_finener import TextEncoder
 from finener.training.arguments import ArgumentError
 
 Record = Mapping[str, Any]
@@ -24,7 +24,7 @@ def cut_record(record: Record, encoder: TextEncoder) -> list[dict[str, Any]]:
         ValueError: on a mention that is longer than a window.
     """
     text, encoded = record["text"], encoder.encode(record["text"])
-    if fits_window(encoded, encoder):
+    if encoder.fits(encoded):
         return [dict(record)]
     starts = [start for start, _ in encoded.words]
     edges = [0, *starts[1:], len(text)]  # the part that begins with word i begins at edges[i]
@@ -35,9 +35,7 @@ def cut_record(record: Record, encoder: TextEncoder) -> list[dict[str, Any]]:
     while first < len(encoded.words):
         longest = stop = encoder.end_of_window(encoded, first)
         # By itself a part may have more sub-tokens than within its text (byte-level BPE and Unigram).
-        while stop > first and (
-            stop in inside or not fits_window(encoder.encode(text[edges[first] : edges[stop]]), encoder)
-        ):
+        while stop > first and (stop in inside or not encoder.fits(encoder.encode(text[edges[first] : edges[stop]]))):
             stop -= 1
         if stop == first:
             raise ValueError(

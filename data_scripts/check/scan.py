@@ -22,7 +22,7 @@ from finener.data_scripts.check.type_checks import TypeCheck
 from finener.data_scripts.record_files import read_rows
 from finener.data_scripts.schema import Record, RecordError
 from finener.ontology_finener import Ontology
-from finener.pipeline_finener import EncodedText, TextEncoder, split_words, word_spans
+from finener.pipeline_finener import EncodedText, TextEncoder, split_words
 
 LEAST_WORDS = 5  # of a text that is compared with others: "Thank you ." may well come twice
 LEAST_MARKED = 3  # a name counts as one for `unmarked_name` when it is marked so often …
@@ -203,7 +203,7 @@ class Scan:
             return
         whole = EncodedText(words, [], [], [], 0)
         encoded = self.encoder.encode(record["text"]) if self.encoder else whole
-        places = zip(mentions, word_spans(whole, mentions), word_spans(encoded, mentions), strict=True)
+        places = zip(mentions, whole.word_spans(mentions), encoded.word_spans(mentions), strict=True)
         for mention, span, encoded_span in places:
             if span is None:
                 around = record["text"][max(0, mention["start"] - 10) : mention["end"] + 10]
