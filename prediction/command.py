@@ -63,9 +63,8 @@ def _check_input(record: Any, gold_mentions: bool) -> None:
             raise ValueError(f"{mention!r} is no span with a word of a text of {len(text)} characters")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line: see the module's docstring."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``predict``."""
     parser.add_argument("--model", required=True, help="folder or Hub repo of a finener model")
     parser.add_argument("--input", type=Path, required=True, help=".jsonl with a text field, or .txt")
     parser.add_argument("--output", type=Path, required=True, help=".jsonl to write: a line for each line of the input")
@@ -77,7 +76,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--device", help="cpu, cuda:0, …; by default the first accelerator")
-    args = parser.parse_args(arguments)
+
+
+def run(args: argparse.Namespace) -> int:
+    """The ``predict`` command."""
     try:
         records = list(read_inputs(args.input, args.gold_mentions))
     except (InputError, FileNotFoundError) as error:
@@ -89,3 +91,11 @@ def main(arguments: list[str] | None = None) -> None:
     with args.output.open("w", encoding="utf-8") as out:
         for record in tqdm(predicted, total=len(records), unit=" records"):
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line: see the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser)
+    run(parser.parse_args(arguments))
