@@ -27,12 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from finener.data_scripts.silver.command import ONTOLOGIES, build_silver
+from finener.data_scripts.silver.dumps import page_title, read_dump
 from finener.data_scripts.silver.facts import Facts
+from finener.data_scripts.silver.lexicon import word_set
 from finener.data_scripts.silver.names import name_of_link
 from finener.data_scripts.silver.stages import Tables, make_typer, read_lines
-from finener.data_scripts.silver.tables import word_set
 from finener.data_scripts.silver.titles import TitleTyper, read_gazetteer, read_nouns
-from finener.data_scripts.silver.wikitext import Link, page_title, read_dump
+from finener.data_scripts.silver.wikitext import Link
 from finener.ontology_finener import Ontology
 from finener.paths import ROOT
 

@@ -23,7 +23,7 @@ from xml.sax.saxutils import escape
 
 import psutil
 
-from finener.data_scripts.silver.wikitext import Page, read_dump
+from finener.data_scripts.silver.dumps import Page, read_dump
 from finener.paths import ROOT
 
 _LINK = re.compile(r"\[\[([^\[\]|:#]+)\]\]")

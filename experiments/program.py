@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from finener.data_scripts.silver.command import end_with_parent
+from finener.data_scripts.silver.executors import end_with_parent
 from finener.data_scripts.tables import text_table
 from finener.experiments.data import Fold, prepare
 from finener.experiments.plan import make_quick, make_runs

@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finener.data_scripts.silver.wikitext import category_head
+from finener.data_scripts.silver.category_names import category_head
 from finener.ontology_finener import EntityType, Ontology
 from finener.paths import ROOT
 

@@ -87,7 +87,7 @@ def find_splits(dataset: Sequence[str]) -> tuple[dict[str, list[str]], str]:
     """Files of each split, train first, and the ontology that lies beside them or "".
 
     Args:
-        dataset: a built folder, or arguments of :func:`~data_scripts.build.split_arguments`.
+        dataset: a built folder, or arguments of :func:`~finener.data_scripts.build.split_arguments`.
 
     Raises:
         CorpusError: when there is nothing to read.

@@ -19,7 +19,7 @@ from finener.data_scripts.corpus import (
     option,
 )
 from finener.data_scripts.schema import Record
-from finener.data_scripts.silver.tables import word_set
+from finener.data_scripts.silver.lexicon import word_set
 from finener.ontology_finener import Ontology
 
 EXAMPLE = (

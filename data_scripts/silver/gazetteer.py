@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from finener.data_scripts.silver.lexicon import LOWER_IN_NAMES, PROMINENCE_OF_OTHERS, word_set
 from finener.data_scripts.silver.names import Types, WordCounts, words_of
-from finener.data_scripts.silver.tables import LOWER_IN_NAMES, PROMINENCE_OF_OTHERS, word_set
 from finener.data_scripts.silver.titles import Lookup, Sense, TitleTyper
 
 _ADMINISTRATIVE = "AdministrativeDistrict108491826"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from finener.data_scripts.silver.tables import word_set
+from finener.data_scripts.silver.lexicon import word_set
 from finener.data_scripts.silver.wikitext import Link, Passage
 
 Types = tuple[str, ...]
@@ -117,8 +117,8 @@ def name_of_link(text: str, link: Link, title: str, aliases: Iterable[str], *, i
         return "anchor is a part of the name or an adjective"
     if " " not in anchor:
         return (start, end) if _is_short_form(anchor, base, known) else "anchor is a part of the name or an adjective"
-    title_words = {word for name in known for word in words_of(name) if word[0].isupper()}
-    shared = sum(len(word) for word in words_of(anchor) if word in title_words)
+    lexicon = {word for name in known for word in words_of(name) if word[0].isupper()}
+    shared = sum(len(word) for word in words_of(anchor) if word in lexicon)
     return (start, end) if 2 * shared >= sum(map(len, words_of(anchor))) else "anchor is another name"
 
 

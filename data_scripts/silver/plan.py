@@ -27,8 +27,8 @@ class Plan:
         output_dir: the data set; the stages' own files lie in its folder ``work``.
         types: tables of entity types.
         ontology: JSON file of the types.
-        gazetteer: see :func:`~data_scripts.titles.read_gazetteer`.
-        nouns: see :func:`~data_scripts.titles.read_nouns`.
+        gazetteer: see :func:`~finener.data_scripts.silver.titles.read_gazetteer`.
+        nouns: see :func:`~finener.data_scripts.silver.titles.read_nouns`.
         repeats: mark later occurrences of an article's own title and of its linked names.
         max_types: keep so many types, the most frequent; None for all.
         min_count: keep types that so many mentions are of.

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from datatrove.pipeline.base import PipelineStep
 
+from finener.data_scripts.silver.dumps import read_dump_at
 from finener.data_scripts.silver.facts import Facts, PageFacts, merge_facts, write_shard_facts
 from finener.data_scripts.silver.gazetteer import UnlinkedNames
 from finener.data_scripts.silver.marks import Marker
@@ -35,7 +36,6 @@ from finener.data_scripts.silver.wikitext import (
     Link,
     Passage,
     parse_page,
-    read_dump_at,
     split_sentences,
     why_no_article,
 )

@@ -17,8 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from finener.data_scripts.silver import tables
-from finener.data_scripts.silver.wikitext import category_head, singular
+from finener.data_scripts.silver import lexicon
+from finener.data_scripts.silver.category_names import category_head, singular
 from finener.ontology_finener import Ontology
 
 PERSON = "Person100007846"
@@ -93,7 +93,7 @@ class TitleTyper:
 
     Before the first title is asked for, fill or replace what is known of titles; each title is looked up once:
     ``categories``: those of its article. ``leads``: the head noun of its article's first sentence, see :func:`lead_noun`.
-    ``tables``: (classes, source), as :func:`~data_scripts.type_tables.read_types` gives them.
+    ``tables``: (classes, source), as :func:`~finener.data_scripts.silver.type_tables.read_types` gives them.
     """
 
     def __init__(
@@ -137,13 +137,13 @@ class TitleTyper:
 
     def _find_kind(self, type_id: str) -> str:
         closure = set(self.ontology.closure(self.known([type_id])))
-        kinds = (kind for kind, roots in tables.KINDS.items() if not closure.isdisjoint(roots))
-        return next(kinds, "") if closure.isdisjoint(tables.UNNAMED) else ""
+        kinds = (kind for kind, roots in lexicon.KINDS.items() if not closure.isdisjoint(roots))
+        return next(kinds, "") if closure.isdisjoint(lexicon.UNNAMED) else ""
 
     def kind(self, classes: Iterable[str]) -> str:
-        """The kind of most of the classes; of two as frequent, the earlier in ``tables.KINDS``; "" when none has one."""
+        """The kind of most of the classes; of two as frequent, the earlier in ``lexicon.KINDS``; "" when none has one."""
         votes = Counter(filter(None, map(self.kind_of_class, classes)))
-        return max(tables.KINDS, key=votes.__getitem__) if votes else ""
+        return max(lexicon.KINDS, key=votes.__getitem__) if votes else ""
 
     def common(self, senses: Iterable[Sense]) -> tuple[str, ...]:
         """The most specific classes that all senses share, ancestors included."""
@@ -176,7 +176,7 @@ class TitleTyper:
         if kind == "person":
             return self.is_surname_of(name, sense)
         is_battle = kind == "event" and self.is_a(sense, "MilitaryAction100952963")
-        return is_battle and (" " not in name or name.split()[0] in tables.LEADING_HEADS)
+        return is_battle and (" " not in name or name.split()[0] in lexicon.LEADING_HEADS)
 
     def _person(self, name: str) -> list[Sense]:
         words = name.split()
@@ -197,7 +197,7 @@ class TitleTyper:
     @staticmethod
     def prominence(sense: Sense) -> int:
         """Rank of a sense among a name's senses, 0 the most prominent."""
-        return min((tables.PROMINENCE.get(c, tables.PROMINENCE_OF_OTHERS) for c in sense.classes), default=99)
+        return min((lexicon.PROMINENCE.get(c, lexicon.PROMINENCE_OF_OTHERS) for c in sense.classes), default=99)
 
     def aliases(self, title: str) -> list[str]:
         """The other names of what a title names."""
@@ -210,7 +210,7 @@ class TitleTyper:
             return False
         if len(words) == 1:
             return self.is_name(words[0])
-        return all(not w[0].islower() or w in tables.LOWER_IN_NAMES for w in words) and any(
+        return all(not w[0].islower() or w in lexicon.LOWER_IN_NAMES for w in words) and any(
             not w[0].islower() for w in words[1:]
         )
 
@@ -226,7 +226,7 @@ class TitleTyper:
         return self._types(title)
 
     def _find_types(self, title: str) -> tuple[tuple[str, ...], str]:
-        if tables.NO_NAME.search(title):
+        if lexicon.NO_NAME.search(title):
             return (), ""
         listed: Iterable[str]
         listed, table = self.tables.get(title, ((), ""))
@@ -301,7 +301,7 @@ class TitleTyper:
         base, bracket, qualifier = title.partition(" (")
         if bracket and (classes := self._qualified(base, qualifier.rstrip(")"))):
             return classes
-        if ":" in base or qualifier.rstrip(")").split(" ")[-1] in tables.WORKS or not self.looks_like_name(base):
+        if ":" in base or qualifier.rstrip(")").split(" ")[-1] in lexicon.WORKS or not self.looks_like_name(base):
             return ()
         if classes := _ranked(base) or self._headed(base):
             return classes
@@ -313,8 +313,8 @@ class TitleTyper:
         if qualifier.endswith("mythology"):
             return self.common(s for s in senses if self.kind(s.classes) == "being")
         noun = " ".join(re.split(r",| of | from | in ", qualifier)[0].split()[-1:])
-        type_id = tables.QUALIFIERS.get(noun) or self.nouns.get(noun)
-        if type_id is None or (noun not in tables.QUALIFIERS and not self._names_person(base, type_id)):
+        type_id = lexicon.QUALIFIERS.get(noun) or self.nouns.get(noun)
+        if type_id is None or (noun not in lexicon.QUALIFIERS and not self._names_person(base, type_id)):
             return ()
         fitting = [s for s in senses if self.is_a(s, type_id)]
         return fitting[0].classes if fitting else (type_id,)
@@ -325,18 +325,18 @@ class TitleTyper:
     def _headed(self, base: str) -> tuple[str, ...]:
         """ "Coosa River", "Battle of Damghan", "Lake Claire" """
         words = base.split()
-        if len(words) < 2 or (len(words) == 2 and words[0] in self.given_names) or tables.NO_TITLE_HEAD.search(base):
+        if len(words) < 2 or (len(words) == 2 and words[0] in self.given_names) or lexicon.NO_TITLE_HEAD.search(base):
             return ()  # "Shirley Temple" is no temple
-        if tables.ACT.search(base):
-            return (tables.LAW,)
-        front = tables.AFTER_TITLE_HEAD.split(base)[0].split()
+        if lexicon.ACT.search(base):
+            return (lexicon.LAW,)
+        front = lexicon.AFTER_TITLE_HEAD.split(base)[0].split()
         for head in (base.split(" ", 1)[1][-24:], " ".join(front[-2:]), front[-1] if front else ""):
-            if type_id := tables.TITLE_HEADS.get(head):
+            if type_id := lexicon.TITLE_HEADS.get(head):
                 return () if "," in base and self._is_nature(type_id) else (type_id,)
         is_short = len(words) == 2 or (
             len(words) == 3 and words[1].endswith(".")
         )  # "Lake St. Clair", not "Cape Fold Belt"
-        leading = tables.LEADING_HEADS.get(words[0], "") if is_short and "," not in base else ""
+        leading = lexicon.LEADING_HEADS.get(words[0], "") if is_short and "," not in base else ""
         return (leading,) if leading else ()
 
     def _is_nature(self, type_id: str) -> bool:
@@ -349,7 +349,7 @@ class TitleTyper:
         senses = self.senses(region) if comma else []
         if not senses or self.kind(senses[0].classes) != "place" or "," in name or " of " in name:
             return ()
-        if any(self.is_a(senses[0], type_id) for type_id in tables.CITIES):
+        if any(self.is_a(senses[0], type_id) for type_id in lexicon.CITIES):
             return (DISTRICT,)
         if not self.is_a(senses[0], STATE):
             return (PLACE,)
@@ -360,14 +360,14 @@ class TitleTyper:
     def _person_named(self, base: str) -> tuple[str, ...]:
         """ "Samuel M. Comer", "Adolf Brand": a given name before words that are no other thing's"""
         first, *rest = base.split()
-        if not 1 <= len(rest) <= 3 or first not in self.given_names or first in tables.NO_GIVEN_NAMES or "." in first:
+        if not 1 <= len(rest) <= 3 or first not in self.given_names or first in lexicon.NO_GIVEN_NAMES or "." in first:
             return ()
         last = rest[-1]
         kind = self.kind_of_class(self.nouns.get(last.lower(), ""))
-        is_thing = last in tables.TITLE_HEADS or kind in ("structure", "organization", "event", "work", "vehicle")
+        is_thing = last in lexicon.TITLE_HEADS or kind in ("structure", "organization", "event", "work", "vehicle")
         is_thing = is_thing or (len(rest) > 1 and len(rest[0]) > 2 and last.lower() in self.nouns and kind != "person")
-        is_surname = last not in tables.PARTICLES and not is_thing and (kind == "person" or self.is_name(last))
-        is_name = all(word in tables.PARTICLES or tables.NAME_WORD.fullmatch(word) for word in rest)
+        is_surname = last not in lexicon.PARTICLES and not is_thing and (kind == "person" or self.is_name(last))
+        is_name = all(word in lexicon.PARTICLES or lexicon.NAME_WORD.fullmatch(word) for word in rest)
         return (PERSON,) if is_name and is_surname and self.is_name(first) else ()
 
 
@@ -378,16 +378,16 @@ def lead_noun(sentence: str, nouns: Mapping[str, str]) -> str:
     computer scientist and poet"; "" when the sentence has another form, or calls its subject a part, a kind or a name of
     something.
     """
-    plain = tables.IN_BRACKETS.sub("", sentence)
-    plain = tables.IN_BRACKETS.sub("", plain)  # brackets in brackets
-    match = tables.DEFINITION.match(plain)
+    plain = lexicon.IN_BRACKETS.sub("", sentence)
+    plain = lexicon.IN_BRACKETS.sub("", plain)  # brackets in brackets
+    match = lexicon.DEFINITION.match(plain)
     if match is None:
         return ""
     words: list[str] = []
     phrase = match["phrase"].split()
     for word, following in zip(phrase, [*phrase[1:], ""], strict=True):
-        is_clause = word.endswith(("ed", "ing")) and following.lower() in tables.AFTER_LEAD  # "directed by"
-        if words and (is_clause or word.lower() in tables.AFTER_LEAD):
+        is_clause = word.endswith(("ed", "ing")) and following.lower() in lexicon.AFTER_LEAD  # "directed by"
+        if words and (is_clause or word.lower() in lexicon.AFTER_LEAD):
             break
         words.append(word.strip("\"'“”‘’,.;:–—"))
         if word[-1] in ",.;:–—":
@@ -403,7 +403,7 @@ def _known_phrase(words: list[str], nouns: Mapping[str, str]) -> str:
     for noun in filter(None, (head, singular(head), last)):
         for first in range(max(0, len(words) - 3), len(words)):
             phrase = " ".join([*words[first:-1], noun])
-            if phrase in nouns and noun not in tables.SAYS_LITTLE_IN_LEADS:
+            if phrase in nouns and noun not in lexicon.SAYS_LITTLE_IN_LEADS:
                 return phrase
     return ""
 
@@ -413,22 +413,22 @@ def class_of_category(category: str, nouns: Mapping[str, str]) -> str:
 
     "1815 births" tells of a person, "Rivers of France" of rivers, "Articles with dead links" and "History of France" of nothing.
     """
-    if tables.PEOPLE_ONLY.search(category):
+    if lexicon.PEOPLE_ONLY.search(category):
         return PERSON
-    head = "" if tables.MAINTENANCE.search(category) else category_head(category, nouns)
-    if head in tables.SAYS_PERSON:
+    head = "" if lexicon.MAINTENANCE.search(category) else category_head(category, nouns)
+    if head in lexicon.SAYS_PERSON:
         return PERSON
-    return nouns[head] if head and head not in tables.SAYS_LITTLE else ""
+    return nouns[head] if head and head not in lexicon.SAYS_LITTLE else ""
 
 
 def _ranked(base: str) -> tuple[str, ...]:
     """ "Pope Pius IX", "William Howe, 5th Viscount Howe", "Zog I of Albania" """
-    if rank := tables.RANK_AFTER_COMMA.search(base):
-        return (tables.RANKS[rank.group(1)],)
-    if tables.NUMBERED_RULER.search(base):
-        return (tables.RULER,)
+    if rank := lexicon.RANK_AFTER_COMMA.search(base):
+        return (lexicon.RANKS[rank.group(1)],)
+    if lexicon.NUMBERED_RULER.search(base):
+        return (lexicon.RULER,)
     first, blank, rest = base.partition(" ")
-    return (tables.LEADING_RANKS[first],) if blank and first in tables.LEADING_RANKS and rest.count(" ") < 3 else ()
+    return (lexicon.LEADING_RANKS[first],) if blank and first in lexicon.LEADING_RANKS and rest.count(" ") < 3 else ()
 
 
 def _fold(name: str) -> str:

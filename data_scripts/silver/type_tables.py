@@ -16,8 +16,8 @@ from operator import itemgetter
 from typing import BinaryIO
 from urllib.parse import unquote
 
+from finener.data_scripts.silver.dumps import page_title
 from finener.data_scripts.silver.titles import TableError, class_of_category
-from finener.data_scripts.silver.wikitext import page_title
 from finener.ontology_finener import Ontology
 from finener.paths import ONTOLOGIES
 

@@ -17,10 +17,10 @@ import pytest
 
 from finener.data_scripts.record_files import read_records
 from finener.data_scripts.schema import FEATURES, validate_record
-from finener.data_scripts.silver import stages as silver_stages
+from finener.data_scripts.silver import stages
 from finener.data_scripts.silver.command import Cluster, SilverError, build_silver
+from finener.data_scripts.silver.dumps import DumpError
 from finener.data_scripts.silver.records import RecordWriter
-from finener.data_scripts.silver.wikitext import DumpError
 from finener.ontology_finener import EntityType, Ontology
 
 from dumps import dump_xml, write_dump
@@ -116,7 +116,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(undisturbed, dump
 
 
 def test_finished_tasks_are_skipped(undisturbed, dumps, tmp_path, monkeypatch):
-    out, mark, done = tmp_path / "out", silver_stages.Mark.task, []
+    out, mark, done = tmp_path / "out", stages.Mark.task, []
 
     def dies_once(stage, rank):
         mark(stage, rank)
@@ -124,16 +124,16 @@ def test_finished_tasks_are_skipped(undisturbed, dumps, tmp_path, monkeypatch):
         if len(done) == 3:  # its file is there, but nobody knows that it is whole
             raise MemoryError("none left")
 
-    monkeypatch.setattr(silver_stages.Mark, "task", dies_once)
+    monkeypatch.setattr(stages.Mark, "task", dies_once)
     with pytest.raises(MemoryError):
         build_silver(dumps, out, shard_mb=0.002)
     assert not (out / "report.json").exists()
-    monkeypatch.setattr(silver_stages.Parse, "task", lambda stage, rank: pytest.fail("parsed twice"))
+    monkeypatch.setattr(stages.Parse, "task", lambda stage, rank: pytest.fail("parsed twice"))
     build_silver(dumps, out, shard_mb=0.002)
     shards = undisturbed[1]["options"]["shards"]
     assert sorted(done) == sorted([*range(shards), 2])
     assert fingerprint(out) == fingerprint(undisturbed[0])
-    monkeypatch.setattr(silver_stages.Split, "task", lambda stage, rank: pytest.fail("built twice"))
+    monkeypatch.setattr(stages.Split, "task", lambda stage, rank: pytest.fail("built twice"))
     assert build_silver(dumps, out, shard_mb=0.002) == undisturbed[1]  # there already
 
 
@@ -195,13 +195,13 @@ def test_slurm_jobs_wait_for_one_another_and_give_the_same_bytes(undisturbed, du
         build_silver(dumps, tmp_path / "no", cluster=Cluster("slurm"))
     assert build_silver(dumps, out, **options) == {}
     scripts = {int(path.name): path.read_text() for path in jobs.iterdir()}
-    stages = {n: s for n, s in scripts.items() if "launch_pickled_pipeline" in s}
-    assert len(stages) == len(silver_stages.STAGES)
-    for before, after in zip(sorted(stages), sorted(stages)[1:], strict=False):
-        assert f"--dependency=afterok:{before}" in stages[after]
+    submitted = {n: s for n, s in scripts.items() if "launch_pickled_pipeline" in s}
+    assert len(submitted) == len(stages.STAGES)
+    for before, after in zip(sorted(submitted), sorted(submitted)[1:], strict=False):
+        assert f"--dependency=afterok:{before}" in submitted[after]
     assert "#SBATCH --partition=cpu" in scripts[0] and f"export PATH={Path(sys.executable).parent}" in scripts[0]
     monkeypatch.setenv("SLURM_NODELIST", "here")
-    for stage in silver_stages.STAGES:
+    for stage in stages.STAGES:
         pickled = out / "work" / "logs" / stage.name / "executor.pik"
         for rank in json.loads(pickled.with_name("ranks_to_run.json").read_text()):
             monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(rank))

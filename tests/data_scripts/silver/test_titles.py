@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from finener.data_scripts.silver.tables import (
+from finener.data_scripts.silver.lexicon import (
     ACT,
     CITIES,
     LAW,

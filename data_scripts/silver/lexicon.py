@@ -1,4 +1,4 @@
-"""Hand-made tables of the silver builder: which words of a title, a bracket or a category tell what an article is about.
+"""The silver builder's lexicon, made by hand: which words of a title, a bracket or a category tell what an article is about.
 
 The classes are YAGO's; a class that an ontology lacks is left out and counted, see ``TitleTyper.unknown_classes``.
 """
