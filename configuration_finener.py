@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import copy
+import difflib
+import inspect
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import cached_file
+from transformers.utils.hub import extract_commit_hash
 
 from .ontology_finener import ONTOLOGY_NAME, Ontology, OntologyError, Threshold
 
 TAGS = ("O", "B", "I")
 
+# What fine-tuning may still set; the other knobs shape weights that pre-training has trained.
+CONVERSION_KNOBS = (
+    "conversion_input",
+    "conversion_norm",
+    "conversion_hidden_size",
+    "target_vector_size",
+    "conversion_skip",
+    "target_activation",
+    "soft_loss_decay",
+    "soft_loss_weights",
+    "target_type_threshold",
+    "detection_threshold",
+    "type_threshold",
+)
+
+# Knobs of models saved by earlier versions, each with the one value that this version still computes with.
+_RETIRED = {"encoder_layer_mix": "concat", "mention_pooling": "mean", "initializer_range": 0.02}
+# What transformers takes or writes beside the fields of its base class.
+_OF_TRANSFORMERS = {
+    *PretrainedConfig().to_dict(),
+    *("_commit_hash", "attn_implementation", "auto_map", "custom_pipelines", "experts_implementation", "name_or_path"),
+    *("num_labels", "ontology_file", "quantization_config", "torch_dtype"),
+}
+
 _CHOICES = {
-    "encoder_layer_mix": ("concat", "learned"),
-    "mention_pooling": ("mean", "max", "first"),
     "mention_state": ("lstm", "lstm+encoder"),
     "conversion_input": ("logits", "mention", "logits+mention"),
     "target_activation": ("softmax", "sigmoid"),
@@ -28,10 +54,29 @@ _UNIT_INTERVAL = (
     "detection_threshold",
     "soft_loss_decay",
 )
-_POSITIVE = ("type_prior", "initializer_range")
 _SIZES = ("lstm_hidden_size", "lstm_layers", "conversion_hidden_size", "window_words")
 _OPTIONAL_SIZES = ("type_vector_size", "target_vector_size")
 _SWITCHES = ("use_word_shape", "conversion_norm", "conversion_skip")
+
+
+# knob → its key in ontology.json
+_IN_ONTOLOGY_FILE = {"ontology": "source", "target_ontology": "target", "soft_loss_weights": "credit"}
+
+
+class CreditRows(tuple):
+    """Rows (gold, predicted, credit) of a sparse W. They never change, so copies of a config share them: W may be large."""
+
+    def __deepcopy__(self, memo: dict) -> CreditRows:
+        return self
+
+
+def check_knobs(given: Iterable[str], known: Iterable[str], hint: str = "") -> None:
+    """Raises ValueError naming the knobs of ``given`` that are not among ``known``, with what was probably meant."""
+    known = set(known)
+    for name in sorted(set(given) - known):
+        close = difflib.get_close_matches(name, known, 1, 0.75)
+        meant = f"; did you mean {close[0]!r}?" if close else hint or "; help(FinenerConfig) lists the knobs"
+        raise ValueError(f"unknown knob {name!r}{meant}")
 
 
 def _is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool:
@@ -47,14 +92,12 @@ class FinenerConfig(PretrainedConfig):
         encoder_config: config of any ``AutoModel`` text encoder, as an object or a dict with ``model_type``.
         ontology: source types (C of them, "yago").
         target_ontology: target types (K of them, "aida"), or None before fine-tuning.
-        encoder_layers: hidden layers whose states form the word state; 0 is the embedding layer, negative counts from the end.
-        encoder_layer_mix: ``concat`` them, or a ``learned`` softmax-weighted mean.
+        encoder_layers: hidden layers whose states, side by side, form the word state; 0 is the embedding layer, negative counts from the end.
         use_word_shape: join capitals, digits and punctuation to the word state, for encoders that lower-case.
         encoder_dropout, lstm_dropout: dropout probability before and after the BiLSTM.
         lstm_hidden_size: units per direction.
         lstm_layers: number of BiLSTM layers.
-        mention_pooling: how a mention pools its words' states (the paper leaves it open).
-        mention_state: pool the BiLSTM states (paper), or those joined by the words' encoder states.
+        mention_state: mean of the words' BiLSTM states (paper, which leaves the pooling open), or that joined by their encoder states.
         type_vector_size: size of the vector that stands for a type; None: that of the mention state, so that the type head is the
             paper's one linear layer. Otherwise the mention state is projected to it first.
         type_prior: expected number of gold types of a mention, ancestors included; sets the type head's start bias to
@@ -67,8 +110,9 @@ class FinenerConfig(PretrainedConfig):
         conversion_skip: add the source type head's vector of the mention to what the target types are scored against, so that a new
             conversion head starts from what pre-training has learnt; ``target_vector_size`` is then ``type_vector_size``.
         target_activation: ``softmax`` (one target type for a mention, paper) or ``sigmoid`` (several).
-        soft_loss_decay: share of credit that a prediction keeps per level that it is too general; 0 is plain cross entropy. It fills
-            the W of a new conversion head; training may put another W in its place, which is then stored with the weights.
+        soft_loss_decay: share of credit that a prediction keeps per level that it is too general; 0 is plain cross entropy.
+        soft_loss_weights: rows (gold type's index, predicted type's, credit) of another W than that of ``soft_loss_decay``, each
+            gold type's credits summing to one; see ``FinenerForTokenClassification.set_soft_loss_weights``. Kept in ``ontology.json``.
         detection_threshold: least span probability of a mention that is returned.
         type_threshold: least score of a source type that is returned, as a number or by level and type (see
             ``Ontology.thresholds``; ``python -m metrics calibrate`` finds them); every mention gets at least one path.
@@ -76,14 +120,15 @@ class FinenerConfig(PretrainedConfig):
             sigmoid.
         window_words: most words in one window; longer text is read in overlapping windows.
         window_overlap: words that neighbouring windows share.
-        initializer_range: standard deviation of new linear layers.
+        **kwargs: what every config of transformers takes.
 
     Raises:
-        ValueError: on a value out of range or of the wrong kind; the message names the knob and what it takes.
+        ValueError: on an unknown knob, a value out of range or of the wrong kind; the message names the knob and what it takes.
     """
 
     model_type = "finener"
     sub_configs = {"encoder_config": AutoConfig}
+    initializer_range = 0.02  # standard deviation of new linear layers, where transformers looks for it; not a knob
 
     def __init__(
         self,
@@ -91,13 +136,11 @@ class FinenerConfig(PretrainedConfig):
         ontology: Ontology | dict | None = None,
         target_ontology: Ontology | dict | None = None,
         encoder_layers: Sequence[int] = (-1,),
-        encoder_layer_mix: str = "concat",
         use_word_shape: bool = False,
         encoder_dropout: float = 0.5,
         lstm_hidden_size: int = 200,
         lstm_layers: int = 2,
         lstm_dropout: float = 0.5,
-        mention_pooling: str = "mean",
         mention_state: str = "lstm",
         type_vector_size: int | None = None,
         type_prior: float = 8.0,
@@ -108,14 +151,15 @@ class FinenerConfig(PretrainedConfig):
         conversion_skip: bool = False,
         target_activation: str = "softmax",
         soft_loss_decay: float = 0.5,
+        soft_loss_weights: Iterable[tuple[int, int, float]] | None = None,
         detection_threshold: float = 0.0,
         type_threshold: Threshold = 0.5,
         target_type_threshold: Threshold | None = None,
         window_words: int = 128,
         window_overlap: int = 32,
-        initializer_range: float = 0.02,
         **kwargs: Any,
     ):
+        self._check_kwargs(kwargs)
         if isinstance(encoder_config, dict) and "model_type" in encoder_config:
             encoder_config = AutoConfig.for_model(**encoder_config)
         self.encoder_config = encoder_config if encoder_config is not None else AutoConfig.for_model("bert")
@@ -124,13 +168,11 @@ class FinenerConfig(PretrainedConfig):
             Ontology.from_dict(target_ontology) if isinstance(target_ontology, dict) else target_ontology
         )
         self.encoder_layers = list(encoder_layers) if isinstance(encoder_layers, Sequence) else encoder_layers
-        self.encoder_layer_mix = encoder_layer_mix
         self.use_word_shape = use_word_shape
         self.encoder_dropout = encoder_dropout
         self.lstm_hidden_size = lstm_hidden_size
         self.lstm_layers = lstm_layers
         self.lstm_dropout = lstm_dropout
-        self.mention_pooling = mention_pooling
         self.mention_state = mention_state
         self.type_vector_size = type_vector_size
         self.type_prior = type_prior
@@ -141,17 +183,14 @@ class FinenerConfig(PretrainedConfig):
         self.conversion_skip = conversion_skip
         self.target_activation = target_activation
         self.soft_loss_decay = soft_loss_decay
+        self.soft_loss_weights = soft_loss_weights
         self.detection_threshold = detection_threshold
         self.type_threshold = type_threshold
-        if target_type_threshold is None:
-            target_type_threshold = 0.5 if target_activation == "sigmoid" else 0.0
         self.target_type_threshold = target_type_threshold
         self.window_words = window_words
         self.window_overlap = window_overlap
-        self.initializer_range = initializer_range
         self._check()
-        kwargs.update(id2label=dict(enumerate(TAGS)), label2id={tag: i for i, tag in enumerate(TAGS)})
-        kwargs.pop("ontology_file", None)
+        self._commit_hash = kwargs.pop("_commit_hash", None)  # of the Hub repo that it was read from
         super().__init__(**kwargs)
         self.auto_map = {
             "AutoConfig": "configuration_finener.FinenerConfig",
@@ -166,16 +205,46 @@ class FinenerConfig(PretrainedConfig):
             }
         }
 
+    @staticmethod
+    def _check_kwargs(kwargs: dict[str, Any]) -> None:
+        """Takes retired knobs out of ``kwargs``, and puts the tags in. Raises ValueError on what is not known."""
+        for name, value in _RETIRED.items():
+            if (given := kwargs.pop(name, value)) != value:
+                raise ValueError(f"{name} is no knob any more: models are computed with {value!r}; got {given!r}")
+        # A saved config holds what other versions of transformers and other tools put there, too.
+        saved = "transformers_version" in kwargs
+        others = {k for k in kwargs if saved and not difflib.get_close_matches(k, KNOBS, 1, 0.9)}
+        check_knobs(kwargs, KNOBS | _OF_TRANSFORMERS | others)
+        id2label, label2id = dict(enumerate(TAGS)), {tag: i for i, tag in enumerate(TAGS)}
+        given = {int(i): tag for i, tag in (kwargs.get("id2label") or id2label).items()}
+        if given != id2label or (kwargs.get("label2id") or label2id) != label2id or kwargs.pop("num_labels", 3) != 3:
+            raise ValueError(
+                f"num_labels, id2label and label2id are fixed: the tags are {', '.join(TAGS)}; types are the ontology's"
+            )
+        kwargs.update(id2label=id2label, label2id=label2id)
+        kwargs.pop("ontology_file", None)
+
+    def with_conversion(self, target_ontology: Ontology, **knobs: Any) -> FinenerConfig:
+        """This config, its encoder's shared, for other target types: their threshold and W are not taken over from those before."""
+        config = copy.copy(self)
+        fresh = {"target_ontology": target_ontology, "target_type_threshold": None, "soft_loss_weights": None}
+        vars(config).update(fresh | {"target_vector_size": None} | knobs)
+        config._check()
+        return config
+
     def _check(self) -> None:
+        if self.target_type_threshold is None:
+            self.target_type_threshold = 0.5 if self.target_activation == "sigmoid" else 0.0
+        if self.soft_loss_weights is not None:
+            self.soft_loss_weights = CreditRows(map(tuple, self.soft_loss_weights))
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
         for name in _UNIT_INTERVAL:
             if not (_is_number(getattr(self, name)) and 0.0 <= getattr(self, name) <= 1.0):
                 raise ValueError(f"{name} must lie in [0, 1]; got {getattr(self, name)!r}")
-        for name in _POSITIVE:
-            if not (_is_number(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name} must be a number greater than 0; got {getattr(self, name)!r}")
+        if not (_is_number(self.type_prior) and self.type_prior > 0):
+            raise ValueError(f"type_prior must be a number greater than 0; got {self.type_prior!r}")
         for name in (*_SIZES, *(n for n in _OPTIONAL_SIZES if getattr(self, n) is not None)):
             if not (_is_number(getattr(self, name), int) and getattr(self, name) > 0):
                 raise ValueError(f"{name} must be a whole number greater than 0; got {getattr(self, name)!r}")
@@ -190,6 +259,7 @@ class FinenerConfig(PretrainedConfig):
             if isinstance(getattr(self, name), (str, os.PathLike)):
                 raise ValueError(f"{name} must be an Ontology, as of Ontology.from_json; got {getattr(self, name)!r}")
         self._check_thresholds()
+        self._check_credit()
         if not isinstance(self.encoder_config, PretrainedConfig):
             raise ValueError(
                 f"encoder_config must be a config or a dict with model_type; got {type(self.encoder_config).__name__}"
@@ -224,15 +294,48 @@ class FinenerConfig(PretrainedConfig):
                 except OntologyError as error:
                     raise ValueError(f"{name}: {error}") from None
 
+    def _check_credit(self) -> None:
+        """Holds the rows of W against the target types."""
+        if self.soft_loss_weights is None:
+            return
+        size = len(self.target_ontology) if self.target_ontology is not None else 0
+        rows = [row for row in self.soft_loss_weights if len(row) != 3]
+        rows = rows or [
+            row for row in self.soft_loss_weights if not (0 <= row[0] < size and 0 <= row[1] < size and row[2] > 0)
+        ]
+        if rows or self.target_activation != "softmax":
+            raise ValueError(
+                f"soft_loss_weights must be rows (gold, predicted, credit above 0) of the {size} target types of a softmax head; got {rows[:1]}"
+            )
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PretrainedConfig:
+        """The encoder's config: it holds what transformers asks of a text model, such as the size of its vocabulary."""
+        return self.encoder_config
+
     # ---------------------------------------------------------------- files
 
-    def to_dict(self) -> dict[str, Any]:
-        """The content of ``config.json``: the type systems are replaced by their file's name and their hashes."""
+    def _knobs(self) -> dict[str, Any]:
+        """Everything but the type systems and W, which :meth:`to_dict` tells whole and ``config.json`` by their file."""
         content = super().to_dict()
         for part in (content, content["encoder_config"]):
             part.pop("_name_or_path", None)  # would tell the path of whoever trained it
-        content.pop("ontology", None)
-        content.pop("target_ontology", None)
+            part.pop("_commit_hash", None)
+        return {k: v for k, v in content.items() if k not in _IN_ONTOLOGY_FILE}
+
+    def _types(self) -> dict[str, Any]:
+        """The content of ``ontology.json``: ``source``, ``target`` and, where there is a W of its own, ``credit``."""
+        content = {key: getattr(self, name) for name, key in _IN_ONTOLOGY_FILE.items()}
+        credit = content.pop("credit")
+        return {k: o and o.to_dict() for k, o in content.items()} | ({} if credit is None else {"credit": credit})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, the type systems in their JSON form: :meth:`from_dict` gives an equal config."""
+        types = self._types()
+        return self._knobs() | {name: types.get(key) for name, key in _IN_ONTOLOGY_FILE.items()}
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """The content of ``config.json``: every knob, defaults too, and the type systems' file with their hashes."""
+        content = self._knobs()
         if self.ontology is not None:
             content["ontology_file"] = {
                 "name": ONTOLOGY_NAME,
@@ -241,21 +344,19 @@ class FinenerConfig(PretrainedConfig):
             }
         return content
 
-    def to_diff_dict(self) -> dict[str, Any]:
-        """All knobs, defaults too: a model's folder tells everything by itself."""
-        return self.to_dict()
-
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
         """Writes ``config.json`` and, when there are types, ``ontology.json`` beside it."""
         Path(save_directory).mkdir(parents=True, exist_ok=True)
         if self.ontology is not None:
-            content = {
-                "source": self.ontology.to_dict(),
-                "target": self.target_ontology and self.target_ontology.to_dict(),
-            }
-            text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+            text = json.dumps(self._types(), ensure_ascii=False, separators=(",", ":"))
             (Path(save_directory) / ONTOLOGY_NAME).write_text(text, encoding="utf-8")
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> FinenerConfig:
+        """As in transformers, but knobs among ``kwargs`` are checked like those given to the class."""
+        own = {k: kwargs.pop(k) for k in KNOBS - {"encoder_config"} if k in kwargs}
+        return super().from_dict({**config_dict, **own}, **kwargs)
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> tuple[dict, dict]:
@@ -278,6 +379,8 @@ class FinenerConfig(PretrainedConfig):
             content = json.loads(Path(file).read_text(encoding="utf-8"))
             for key, name in (("source", "ontology"), ("target", "target_ontology")):
                 config[name] = content[key] and Ontology.from_dict(content[key])
+            config["soft_loss_weights"] = content.get("credit")
+            config["_commit_hash"] = extract_commit_hash(file, None)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OntologyError(
                 f"{pretrained_model_name_or_path} has no readable {reference['name']}, the file that lists the types its weights were "
@@ -293,4 +396,5 @@ class FinenerConfig(PretrainedConfig):
         return config, unused
 
 
+KNOBS = frozenset(inspect.signature(FinenerConfig).parameters) - {"kwargs"}
 FinenerConfig.register_for_auto_class()

@@ -9,24 +9,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .configuration_finener import TAGS, FinenerConfig
+from .configuration_finener import TAGS, CreditRows, FinenerConfig
+from .ontology_finener import Ontology
 
 O, B, I = range(len(TAGS))  # noqa: E741
-
-
 FORBIDDEN = -1e4  # a finite log-score: −∞ would turn gradients into NaN
-
-
 SHAPE_FEATURES = 10  # F: see pipeline_finener.word_shape
-
-
 LOSS_PARTS = ("detection", "typing", "conversion")
 
 
 class LinearChainCRF(nn.Module):
     """A conditional random field over O, B, I in which I never starts a record nor follows O.
 
-    Everything is computed in fp32, whatever the model's dtype.
+    Everything is computed in fp32, whatever the model's dtype, but for span probabilities: those of a long record need fp64.
     """
 
     def __init__(self):
@@ -35,16 +30,16 @@ class LinearChainCRF(nn.Module):
         self.start = nn.Parameter(torch.empty(len(TAGS)))
         self.end = nn.Parameter(torch.empty(len(TAGS)))
 
-    def _scores(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _scores(self, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
         """Start (3), transition (3, 3) and end (3) scores, with what BIO forbids made impossible."""
-        is_inside = torch.arange(len(TAGS), device=self.start.device) == I
-        start = self.start.float().masked_fill(is_inside, FORBIDDEN)
-        after_outside = (~is_inside & (torch.arange(len(TAGS), device=self.start.device) == O))[:, None] & is_inside
-        return start, self.transitions.float().masked_fill(after_outside, FORBIDDEN), self.end.float()
+        tags = torch.arange(len(TAGS), device=self.start.device)
+        start = self.start.to(dtype).masked_fill(tags == I, FORBIDDEN)
+        after_outside = (tags == O)[:, None] & (tags == I)
+        return start, self.transitions.to(dtype).masked_fill(after_outside, FORBIDDEN), self.end.to(dtype)
 
     def _forward_scores(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """Log-sums over all prefixes that end in each tag, (B, W, 3); padding repeats the last word's."""
-        start, transitions, _ = self._scores()
+        start, transitions, _ = self._scores(emissions.dtype)
         alpha = start + emissions[:, 0]
         alphas = [alpha]
         for t in range(1, emissions.shape[1]):
@@ -55,7 +50,7 @@ class LinearChainCRF(nn.Module):
 
     def _backward_scores(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """Log-sums over all suffixes that follow each tag, (B, W, 3); padding holds the end scores."""
-        _, transitions, end = self._scores()
+        _, transitions, end = self._scores(emissions.dtype)
         beta = end.expand(len(emissions), -1)
         betas = [beta]
         for t in range(emissions.shape[1] - 1, 0, -1):
@@ -110,8 +105,8 @@ class LinearChainCRF(nn.Module):
         Returns:
             (M,) in [0, 1].
         """
-        emissions = emissions.float()
-        _, transitions, end = self._scores()
+        emissions = emissions.double()  # sums over 512 words drift by .01 in fp32
+        _, transitions, end = self._scores(emissions.dtype)
         alphas, betas = self._forward_scores(emissions, mask), self._backward_scores(emissions, mask)
         totals = torch.logsumexp(alphas[:, -1] + end, 1)
         inside = nn.functional.pad((emissions[:, :, I] + transitions[I, I]).cumsum(1), (1, 0))
@@ -124,7 +119,7 @@ class LinearChainCRF(nn.Module):
         leave = (transitions[last] + emissions[record, after] + betas[record, after])[:, [O, B]].logsumexp(1)
         at_end = stop >= mask.sum(1)[record]
         score = score + torch.where(at_end, end[last], leave)
-        return (score - totals[record]).exp().clamp(max=1.0)
+        return (score - totals[record]).exp().clamp(max=1.0).float()
 
 
 def spans_of_tags(tags: Tensor) -> Tensor:
@@ -137,17 +132,13 @@ def spans_of_tags(tags: Tensor) -> Tensor:
     return torch.stack([record, first, next_break[record, first]], 1)
 
 
-def pool_mentions(states: Tensor, spans: Tensor, pooling: str) -> Tensor:
-    """One state per mention: (B, W, H) states and (M, 3) spans → (M, H); ``pooling`` is mean, max or first."""
+def pool_mentions(states: Tensor, spans: Tensor) -> Tensor:
+    """The mean of each mention's words: (B, W, H) states and (M, 3) spans → (M, H)."""
     record, first, stop = spans.T
-    if pooling == "first":
-        return states[record, first]
     longest = int((stop - first).max()) if len(spans) else 1
     offsets = torch.arange(longest, device=states.device)
     inside = offsets < (stop - first)[:, None]  # (M, longest)
     words = states[record[:, None], (first[:, None] + offsets).clamp(max=states.shape[1] - 1)]
-    if pooling == "max":
-        return words.masked_fill(~inside[:, :, None], torch.finfo(states.dtype).min).amax(1)
     return (words * inside[:, :, None]).sum(1) / (stop - first).clamp(min=1)[:, None]
 
 
@@ -175,12 +166,12 @@ class ConversionHead(nn.Module):
     With ``conversion_skip`` the hidden layer only corrects the vector that the source type head compares with the source types' vectors,
     and starts at no correction: where both kinds of types start from their names, the head types from the first step on.
 
-    With softmax, types that are not assignable get the finite score ``FORBIDDEN``. ``credit`` (K, K) is the W of the soft loss, rows
-    summing to one: only training reads it, but it is stored with the weights, so that training can go on with it.
+    With softmax, types that are not assignable get the finite score ``FORBIDDEN``.
     """
 
     def __init__(self, state_size: int, config: FinenerConfig):
         super().__init__()
+        self.config = config
         n_source, n_target = len(config.ontology), len(config.target_ontology)
         self.parts = config.conversion_input.split("+")
         self.one_type, self.skip = config.target_activation == "softmax", config.conversion_skip
@@ -190,8 +181,8 @@ class ConversionHead(nn.Module):
         size = config.target_vector_size
         self.project = nn.Linear(config.conversion_hidden_size, size) if size else nn.Identity()
         self.score = nn.Linear(size or config.conversion_hidden_size, n_target)
-        self.register_buffer("credit", torch.empty(n_target, n_target))
         self.register_buffer("assignable", torch.empty(n_target, dtype=torch.bool))
+        self.credit: SparseRows | None = None  # W of the soft loss, built when the loss first needs it
 
     def forward(self, type_logits: Tensor, mentions: Tensor, source_vectors: Tensor) -> Tensor:
         """Raw target logits (M, K)."""
@@ -201,6 +192,64 @@ class ConversionHead(nn.Module):
         logits = self.score(vectors + source_vectors if self.skip else vectors)
         return logits.masked_fill(~self.assignable, FORBIDDEN) if self.one_type else logits
 
+    def loss(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """:func:`conversion_loss` with softmax, else :func:`typing_loss`, of (M, K) logits and (M, L) labels."""
+        if not self.one_type:
+            return typing_loss(logits, labels)
+        if self.credit is None or self.credit[0].device != logits.device:
+            entries = self.config.soft_loss_weights or soft_label_rows(
+                self.config.target_ontology, self.config.soft_loss_decay
+            )
+            self.credit = tuple(part.to(logits.device) for part in sparse_rows(entries, logits.shape[1]))
+        return conversion_loss(logits, labels, self.credit)
+
+
+def soft_label_rows(ontology: Ontology, decay: float) -> CreditRows:
+    """The entries (gold, predicted, credit) above zero of the W of a decay, each gold type's summing to one, sorted."""
+    return credit_rows(ontology.soft_label_weights(decay), ontology)
+
+
+def credit_rows(weights: Tensor, ontology: Ontology) -> CreditRows:
+    """The entries (gold, predicted, credit) above zero of a W, each gold type's summing to one, sorted.
+
+    Types that are not assignable are never predicted: their columns are left out.
+
+    Args:
+        weights: (K, K), dense or sparse, at least 0: what predicting the column's type is worth when gold is the row's.
+
+    Raises:
+        ValueError: on another shape, a number below 0 or not finite, or a row of zeros.
+    """
+    size, ids = len(ontology), ontology.ids
+    if weights.shape != (size, size):
+        raise ValueError(f"soft loss weights must be {size} × {size}; got {tuple(weights.shape)}")
+    entries = weights.detach().cpu().float().to_sparse().coalesce()
+    (gold, predicted), values = entries.indices(), entries.values()
+    if not (values.isfinite() & (values >= 0)).all():
+        raise ValueError("soft loss weights must be finite and at least 0")
+    assignable = torch.tensor(ontology.assignable, device="cpu")
+    kept = assignable[predicted] & (values > 0)
+    gold, predicted, values = gold[kept], predicted[kept], values[kept]
+    empty = torch.bincount(gold, minlength=size) == 0
+    if bad := [ids[i] for i in (empty & assignable).nonzero()[:, 0]]:
+        raise ValueError(f"the soft loss weights of {', '.join(bad[:5])} are all zero: such a type could not be learnt")
+    alone = empty.nonzero()[:, 0]  # never gold
+    gold, predicted = torch.cat([gold, alone]), torch.cat([predicted, alone])
+    values = torch.cat([values, torch.ones(len(alone))])
+    values = values / torch.zeros(size).index_add(0, gold, values)[gold]
+    return CreditRows(sorted(zip(gold.tolist(), predicted.tolist(), values.tolist(), strict=True)))
+
+
+# First entry of each row (K + 1), columns (n), values (n)
+SparseRows = tuple[Tensor, Tensor, Tensor]
+
+
+def sparse_rows(entries: CreditRows, size: int) -> SparseRows:
+    """Sorted entries of a (``size``, ``size``) matrix, its rows found in one step."""
+    gold, predicted, credit = zip(*entries, strict=True)
+    ends = torch.bincount(torch.tensor(gold), minlength=size).cumsum(0)
+    return nn.functional.pad(ends, (1, 0)), torch.tensor(predicted), torch.tensor(credit)
+
 
 def _multi_hot(labels: Tensor, size: int) -> Tensor:
     """Type indices (M, L), -1 padding → (M, size) of zeros and ones."""
@@ -208,39 +257,52 @@ def _multi_hot(labels: Tensor, size: int) -> Tensor:
     return hot.scatter_(1, labels.masked_fill(labels < 0, size), 1.0)[:, :size]
 
 
+def _at(places: Tensor, values: Tensor) -> Tensor:
+    """Values (n) at n true places of (M) booleans, 0 at the others."""
+    return values.new_zeros(len(places)).masked_scatter(places, values)
+
+
 def detection_loss(crf: LinearChainCRF, emissions: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """CRF negative log-likelihood, summed over the records that have labels, and the number of their words."""
+    """CRF negative log-likelihood of each record, 0 where it has no labels, and the number of its labelled words: (B,) and (B,)."""
     labelled = (labels >= 0) & mask
-    return crf.nll(emissions, labels.clamp(min=0), mask)[labelled.any(1)].sum(), labelled.sum()
+    return crf.nll(emissions, labels.clamp(min=0), mask) * labelled.any(1), labelled.sum(1)
 
 
 def typing_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Binary cross entropy summed over mentions and types, and the number of gold types.
+    """Binary cross entropy of each mention, summed over its types, and the number of its gold types: (M,) and (M,).
 
     Dividing by the gold types rather than by M·C keeps the loss's scale, and so its weight, the same for 100 or 10,000 types.
 
     Args:
-        logits: (M, C) raw. labels: (M, L) closed gold types, -1 padding; a row of padding only is left out.
+        logits: (M, C) raw. labels: (M, L) closed gold types, -1 padding; a row of padding only loses nothing.
     """
     typed = (labels >= 0).any(1)
-    logits, labels = logits[typed].float(), labels[typed]
-    gold = _multi_hot(labels, logits.shape[1])
-    return nn.functional.binary_cross_entropy_with_logits(logits, gold, reduction="sum"), (labels >= 0).sum()
+    rows = labels[typed]
+    gold = _multi_hot(rows, logits.shape[1])
+    losses = nn.functional.binary_cross_entropy_with_logits(logits[typed].float(), gold, reduction="none").sum(1)
+    return _at(typed, losses), (labels >= 0).sum(1)
 
 
-def conversion_loss(logits: Tensor, labels: Tensor, credit: Tensor) -> tuple[Tensor, Tensor]:
-    """Hierarchy-aware soft cross entropy ``−Σ y* log p`` with ``y* = y · W``, summed, and the number of mentions.
+def conversion_loss(logits: Tensor, labels: Tensor, credit: SparseRows) -> tuple[Tensor, Tensor]:
+    """Hierarchy-aware soft cross entropy ``−Σ y* log p`` with ``y* = y · W`` of each mention, and whether it counts: (M,) and (M,).
 
     Source: Hagiwara et al. 2019. A mention with several most specific types shares its mass among their rows.
 
     Args:
-        logits: (M, K) raw. labels: (M, L) most specific gold types, -1 padding. credit: (K, K), rows summing to one.
+        logits: (M, K) raw. labels: (M, L) most specific gold types, -1 padding. credit: W, (K, K), rows summing to one.
     """
     typed = (labels >= 0).any(1)
     logits, labels = logits[typed].float(), labels[typed]
-    gold = _multi_hot(labels, logits.shape[1])
-    target = (gold / gold.sum(1, keepdim=True).clamp(min=1.0)) @ credit.float()
-    return -(target * logits.log_softmax(1)).sum(), typed.sum()
+    starts, columns, values = credit
+    mention, place = (labels >= 0).nonzero(as_tuple=True)
+    gold = labels[mention, place]
+    first, length = starts[gold], starts[gold + 1] - starts[gold]
+    share = 1.0 / (labels >= 0).sum(1)
+    before = length.cumsum(0) - length  # entries of the labels before
+    entry = torch.arange(int(length.sum()), device=labels.device) + (first - before).repeat_interleave(length)
+    owner = mention.repeat_interleave(length)
+    target = torch.zeros_like(logits).index_put_((owner, columns[entry]), values[entry] * share[owner], accumulate=True)
+    return _at(typed, -(target * logits.log_softmax(1)).sum(1)), typed.long()
 
 
 def flat_spans(mention_spans: Tensor) -> Tensor:

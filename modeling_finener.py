@@ -6,39 +6,67 @@ L gold types per mention (padded), C source types, K target types, F shape featu
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput, cached_file
+from transformers.utils import ModelOutput, can_return_tuple
 
-from .configuration_finener import TAGS, FinenerConfig
+from .configuration_finener import CONVERSION_KNOBS, KNOBS, TAGS, FinenerConfig, check_knobs
 from .layers_finener import (
     SHAPE_FEATURES,
     ConversionHead,
     LinearChainCRF,
     TypeHead,
-    conversion_loss,
+    credit_rows,
     detection_loss,
     flat_labels,
     flat_spans,
     pool_mentions,
+    soft_label_rows,
     spans_of_tags,
     typing_loss,
 )
 from .ontology_finener import Ontology
 
-# Files of the Hub repo that transformers does not copy beside the weights by itself.
-SIBLING_FILES = ("pipeline_finener.py", "handler.py")
+if (
+    TYPE_CHECKING
+):  # transformers carries what is imported relatively to and from the Hub: so a saved folder is a whole repo
+    from .handler import EndpointHandler  # noqa: F401
+    from .pipeline_finener import FinenerPipeline  # noqa: F401
+
+STARTS = ("names", "random")
+# What a whole model supports is what its encoder supports.
+_OF_THE_ENCODER = (
+    "supports_gradient_checkpointing",
+    *("_supports_sdpa", "_supports_flash_attn", "_supports_flex_attn", "_supports_attention_backend"),
+)
+
+
+@dataclass
+class Reading:
+    """What one run of the encoder and the BiLSTM gives; :meth:`FinenerForTokenClassification.judge` types any spans of it.
+
+    Args:
+        word_states: (B, W, D) the encoder's states of the words, zero in padding.
+        states: (B, W, H) those of the BiLSTM.
+        emissions: (B, W, 3) for O, B, I.
+        mask: (B, W) bool, where there are words.
+        hidden_states, attentions: the encoder's, (B, T, encoder size) and (B, heads, T, T) by layer, where they were asked for.
+    """
+
+    word_states: Tensor
+    states: Tensor
+    emissions: Tensor
+    mask: Tensor
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 @dataclass
@@ -54,6 +82,7 @@ class FinenerOutput(ModelOutput):
         mention_scores: (M,) probability of each span under the CRF, in [0, 1]; None in training mode, where nothing reads it.
         type_logits: raw source logits (M, C).
         target_type_logits: raw target logits (M, K), or None without a conversion head.
+        hidden_states, attentions: see :class:`Reading`.
     """
 
     loss: Tensor | None = None
@@ -64,6 +93,8 @@ class FinenerOutput(ModelOutput):
     mention_scores: Tensor | None = None
     type_logits: Tensor | None = None
     target_type_logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class FinenerForTokenClassification(PreTrainedModel):
@@ -77,20 +108,20 @@ class FinenerForTokenClassification(PreTrainedModel):
     config_class = FinenerConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
-    _supports_sdpa = True
     _keep_in_fp32_modules_strict = ["crf"]
 
     def __init__(self, config: FinenerConfig):
+        encoder = _without_pooler(AutoModel.from_config, config.encoder_config)
+        for name in _OF_THE_ENCODER:  # transformers looks at them on the whole model, before there is an encoder
+            setattr(self, name, getattr(encoder, name))
         super().__init__(config)
         if config.ontology is None:
             raise ValueError(
                 "a finener model needs types: FinenerConfig(ontology=Ontology.from_json('ontologies/yago.json'), …)"
             )
-        self.encoder = _without_pooler(AutoModel.from_config, config.encoder_config)
-        n_layers = len(config.encoder_layers) if config.encoder_layer_mix == "concat" else 1
-        encoder_size = n_layers * config.encoder_config.hidden_size
-        if config.encoder_layer_mix == "learned":
-            self.layer_weights = nn.Parameter(torch.empty(len(config.encoder_layers)))
+        self.fresh_start: str | None = None  # "names" or "random" of a head that was just made; training reads it
+        self.encoder = encoder
+        encoder_size = len(config.encoder_layers) * config.encoder_config.hidden_size
         self.encoder_dropout = nn.Dropout(config.encoder_dropout)
         self.lstm = nn.LSTM(
             encoder_size + (SHAPE_FEATURES if config.use_word_shape else 0),
@@ -120,14 +151,10 @@ class FinenerForTokenClassification(PreTrainedModel):
         elif module is self.type_head.score:  # not TypeHead: transformers skips a module without parameters of its own
             init.constant_(module.bias, math.log(self.config.type_prior / len(self.config.ontology)))
         elif isinstance(module, ConversionHead):
-            credit = self.config.target_ontology.soft_label_weights(self.config.soft_loss_decay)
-            init.copy_(module.credit, credit / credit.sum(1, keepdim=True))
             init.copy_(module.assignable, torch.tensor(self.config.target_ontology.assignable))
             init.kaiming_uniform_(module.hidden.weight, a=math.sqrt(5))  # 0.02 is too small a start for so few units
             if module.skip:
                 init.zeros_(module.project.weight)
-        elif module is self and self.config.encoder_layer_mix == "learned":
-            init.zeros_(self.layer_weights)
 
     def train(self, mode: bool = True) -> FinenerForTokenClassification:
         """As in torch, but a part that is frozen stays in evaluation mode: its dropout is off, its states repeat."""
@@ -140,6 +167,14 @@ class FinenerForTokenClassification(PreTrainedModel):
 
     # ---------------------------------------------------------------- forward, in steps that can be called apart
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The encoder's."""
+        return self.encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Gives the encoder other ones."""
+        self.encoder.set_input_embeddings(value)
+
     def encoder_states(self, input_ids: Tensor, attention_mask: Tensor, word_starts: Tensor) -> Tensor:
         """The chosen layers' states of each word's first sub-token, side by side.
 
@@ -149,26 +184,64 @@ class FinenerForTokenClassification(PreTrainedModel):
         Returns:
             (B, W, layers × encoder size), zero in padding.
         """
+        return self._run_encoder(word_starts, input_ids=input_ids, attention_mask=attention_mask)[0]
+
+    def _run_encoder(self, word_starts: Tensor, **inputs: Any) -> tuple[Tensor, Any, Any]:
+        """Word states (B, W, D), and the encoder's hidden states and attentions where ``inputs`` or the config ask for them."""
+        asked = {
+            name: getattr(self.config, name) if inputs.get(name) is None else inputs[name]
+            for name in ("output_hidden_states", "output_attentions")
+        }
         layers = self.config.encoder_layers
         only_last = layers in ([-1], [self.config.encoder_config.num_hidden_layers])
-        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=not only_last)
+        inputs = {name: value for name, value in inputs.items() if value is not None}
+        needed = {"output_hidden_states": asked["output_hidden_states"] or not only_last}
+        output = self.encoder(**inputs | asked | needed)
         states = output.last_hidden_state if only_last else torch.cat([output.hidden_states[i] for i in layers], 2)
         index = word_starts.clamp(min=0)[:, :, None].expand(-1, -1, states.shape[2])
-        return states.gather(1, index) * (word_starts >= 0)[:, :, None]
+        word_states = states.gather(1, index) * (word_starts >= 0)[:, :, None]
+        hidden_states = output.hidden_states if asked["output_hidden_states"] else None
+        return word_states, hidden_states, output.attentions if asked["output_attentions"] else None
 
-    def contextualize(self, word_states: Tensor, word_shapes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Word states → (mixed encoder states (B, W, D), BiLSTM states (B, W, H)); ``word_shapes`` (B, W, F), ``mask`` (B, W)."""
-        if self.config.encoder_layer_mix == "learned":
-            layers = word_states.unflatten(2, (len(self.config.encoder_layers), -1))
-            word_states = (layers * self.layer_weights.softmax(0)[:, None]).sum(2)
-        word_states = word_states.to(self.tagger.weight.dtype)
+    def contextualize(self, word_states: Tensor, word_shapes: Tensor | None, mask: Tensor) -> Tensor:
+        """Word states (B, W, D) → BiLSTM states (B, W, H); ``word_shapes`` (B, W, F), ``mask`` (B, W)."""
         features = self.encoder_dropout(word_states)
         if self.config.use_word_shape:
+            if word_shapes is None:
+                raise ValueError("this model reads the shapes of words: give word_shapes (B, W, F)")
             features = torch.cat([features, word_shapes.to(features.dtype)], 2)
         lengths = mask.sum(1).clamp(min=1).cpu()  # a record without words still needs a row
         packed = pack_padded_sequence(features, lengths, batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=mask.shape[1])
-        return word_states, self.lstm_dropout(states)
+        return self.lstm_dropout(states)
+
+    def read(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        word_starts: Tensor | None = None,
+        word_shapes: Tensor | None = None,
+        word_states: Tensor | None = None,
+        **encoder_inputs: Any,
+    ) -> Reading:
+        """Runs the encoder and the BiLSTM once. Arguments as in :meth:`forward`, which says what ``encoder_inputs`` there are.
+
+        Raises:
+            ValueError: without ``word_starts``.
+        """
+        if word_starts is None:
+            raise ValueError(
+                "finener reads words, not sub-tokens alone: call pipeline('token-classification', model=…, trust_remote_code=True)(text), "
+                "or give word_starts (B, W)"
+            )
+        mask, hidden_states, attentions = word_starts >= 0, None, None
+        if word_states is None:
+            word_states, hidden_states, attentions = self._run_encoder(
+                word_starts, input_ids=input_ids, attention_mask=attention_mask, **encoder_inputs
+            )
+        word_states = word_states.to(self.tagger.weight.dtype)
+        states = self.contextualize(word_states, word_shapes, mask)
+        return Reading(word_states, states, self.tagger(states), mask, hidden_states, attentions)
 
     def detect(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """The spans of the best tagging, (M, 3): record, first word, one past the last."""
@@ -176,25 +249,67 @@ class FinenerForTokenClassification(PreTrainedModel):
 
     def type_mentions(self, word_states: Tensor, states: Tensor, spans: Tensor) -> tuple[Tensor, Tensor | None]:
         """Raw type logits of spans (M, 3): source (M, C) and, with a conversion head, target (M, K)."""
-        mentions = pool_mentions(states, spans, self.config.mention_pooling)
+        mentions = pool_mentions(states, spans)
         if self.config.mention_state == "lstm+encoder":
-            mentions = torch.cat([mentions, pool_mentions(word_states, spans, self.config.mention_pooling)], 1)
+            mentions = torch.cat([mentions, pool_mentions(word_states, spans)], 1)
         type_logits, vectors = self.type_head(mentions)
         return type_logits, self.conversion(type_logits, mentions, vectors) if self.conversion is not None else None
 
-    def forward(
+    def judge(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        word_starts: Tensor,
-        word_shapes: Tensor,
-        word_states: Tensor | None = None,
+        reading: Reading,
         labels: Tensor | None = None,
         mention_spans: Tensor | None = None,
         type_labels: Tensor | None = None,
         target_type_labels: Tensor | None = None,
     ) -> FinenerOutput:
-        """Tags words and types mentions.
+        """Decodes mentions of a reading, or takes those given, and types them. Arguments as in :meth:`forward`.
+
+        Evaluation judges one reading twice: with the gold spans, and without.
+        """
+        emissions, mask = reading.emissions, reading.mask
+        spans = self.detect(emissions, mask) if mention_spans is None else flat_spans(mention_spans)
+        type_logits, target_logits = self.type_mentions(reading.word_states, reading.states, spans)
+        parts: dict[str, tuple[Tensor, Tensor]] = {}
+        if labels is not None:
+            parts["detection"] = detection_loss(self.crf, emissions, labels, mask)
+        if mention_spans is not None and type_labels is not None:
+            parts["typing"] = typing_loss(type_logits, flat_labels(mention_spans, type_labels))
+        if mention_spans is not None and target_type_labels is not None and target_logits is not None:
+            parts["conversion"] = self.conversion.loss(target_logits, flat_labels(mention_spans, target_type_labels))
+        counts = {name: count.sum() for name, (_, count) in parts.items()}
+        losses = {name: loss.sum() / counts[name].clamp(min=1) for name, (loss, _) in parts.items()}
+        return FinenerOutput(
+            loss=torch.stack(list(losses.values())).sum() if losses else None,
+            losses=losses or None,
+            counts=counts or None,
+            logits=emissions,
+            mention_spans=spans,
+            mention_scores=None if self.training else self.crf.span_probabilities(emissions, mask, spans),
+            type_logits=type_logits,
+            target_type_logits=target_logits,
+            hidden_states=reading.hidden_states,
+            attentions=reading.attentions,
+        )
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        word_starts: Tensor | None = None,
+        word_shapes: Tensor | None = None,
+        word_states: Tensor | None = None,
+        labels: Tensor | None = None,
+        mention_spans: Tensor | None = None,
+        type_labels: Tensor | None = None,
+        target_type_labels: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> FinenerOutput:
+        """Tags words and types mentions: :meth:`judge` of what :meth:`read` reads.
 
         Args:
             input_ids, attention_mask: (B, T).
@@ -205,38 +320,23 @@ class FinenerForTokenClassification(PreTrainedModel):
             mention_spans: (B, S, 2) gold first word and one past the last, -1 padding. None: the decoded mentions are typed.
             type_labels: (B, S, L) closed source types, -1 padding.
             target_type_labels: (B, S, L) target types, -1 padding: most specific for softmax, closed for sigmoid.
+            inputs_embeds: (B, T, embedding size) in place of ``input_ids``.
+            token_type_ids: (B, T), for encoders that read them.
+            output_attentions, output_hidden_states: return the encoder's too; None: as the config says.
+
+        Raises:
+            ValueError: without ``word_starts``: the pipeline makes them of a text.
         """
-        mask = word_starts >= 0
-        if word_states is None:
-            word_states = self.encoder_states(input_ids, attention_mask, word_starts)
-        word_states, states = self.contextualize(word_states, word_shapes, mask)
-        emissions = self.tagger(states)
-        spans = self.detect(emissions, mask) if mention_spans is None else flat_spans(mention_spans)
-        type_logits, target_logits = self.type_mentions(word_states, states, spans)
-        parts: dict[str, tuple[Tensor, Tensor]] = {}
-        if labels is not None:
-            parts["detection"] = detection_loss(self.crf, emissions, labels, mask)
-        if mention_spans is not None and type_labels is not None:
-            parts["typing"] = typing_loss(type_logits, flat_labels(mention_spans, type_labels))
-        if mention_spans is not None and target_type_labels is not None and target_logits is not None:
-            gold = flat_labels(mention_spans, target_type_labels)
-            soft = self.config.target_activation == "softmax"
-            parts["conversion"] = (
-                conversion_loss(target_logits, gold, self.conversion.credit)
-                if soft
-                else typing_loss(target_logits, gold)
-            )
-        losses = {name: total / count.clamp(min=1) for name, (total, count) in parts.items()}
-        return FinenerOutput(
-            loss=torch.stack(list(losses.values())).sum() if losses else None,
-            losses=losses or None,
-            counts={name: count for name, (_, count) in parts.items()} or None,
-            logits=emissions,
-            mention_spans=spans,
-            mention_scores=None if self.training else self.crf.span_probabilities(emissions, mask, spans),
-            type_logits=type_logits,
-            target_type_logits=target_logits,
+        encoder_inputs = {
+            "inputs_embeds": inputs_embeds,
+            "token_type_ids": token_type_ids,
+            "output_attentions": output_attentions,
+            "output_hidden_states": output_hidden_states,
+        }
+        reading = self.read(
+            input_ids, attention_mask, word_starts, word_shapes=word_shapes, word_states=word_states, **encoder_inputs
         )
+        return self.judge(reading, labels, mention_spans, type_labels, target_type_labels)
 
     # ---------------------------------------------------------------- scores
 
@@ -287,8 +387,6 @@ class FinenerForTokenClassification(PreTrainedModel):
             raise ValueError(f"only the encoder or detection can be frozen, got {part!r}")
         for module in modules[part]:
             module.requires_grad_(False)
-        if part == "detection" and self.config.encoder_layer_mix == "learned":
-            self.layer_weights.requires_grad_(False)
         if unfrozen_layers:
             n_layers = self.config.encoder_config.num_hidden_layers
             lists = [m for m in self.encoder.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
@@ -300,99 +398,116 @@ class FinenerForTokenClassification(PreTrainedModel):
             for layer in lists[0][-unfrozen_layers:]:
                 layer.requires_grad_(True)
 
-    def add_conversion(self, target_ontology: Ontology, *, names_by: Any = None, **knobs: Any) -> None:
+    def add_conversion(
+        self, target_ontology: Ontology, *, start: str = "names", tokenizer: Any = None, **knobs: Any
+    ) -> None:
         """Puts a new conversion head to ``target_ontology`` on the model, replacing one that is there.
 
         Args:
             target_ontology: the target types.
-            names_by: the encoder's tokenizer: each target type's vector then starts at the encoder's embedding of its label and its
-                parents' labels, and ``target_vector_size`` is the encoder's.
+            start: ``names``: each target type's vector starts at the encoder's embedding of its label and its parents' labels, and,
+                where the source head's vectors have the encoder's size too, the head starts from what it has learnt
+                (``conversion_skip``). ``random``: as in the paper.
+            tokenizer: the encoder's, for ``names``. None: it is loaded from where the model was loaded from.
             **knobs: the config's: conversion_input, conversion_norm, conversion_hidden_size, target_vector_size, conversion_skip,
-                target_activation, soft_loss_decay, and the thresholds. ``target_type_threshold`` is not taken over from a head before.
+                target_activation, soft_loss_decay, soft_loss_weights, and the thresholds. ``target_type_threshold`` and
+                ``soft_loss_weights`` are not taken over from a head before.
 
         Raises:
-            ValueError: on a bad knob.
+            ValueError: on a bad knob, one that pre-training has fixed or that ``start`` contradicts, or without a tokenizer.
         """
-        knobs = {"target_type_threshold": None} | knobs  # the one of other types would mean nothing
-        if names_by is not None:
-            knobs = {"target_vector_size": self.config.encoder_config.hidden_size} | knobs
-        config = FinenerConfig(
-            **{**self.config.to_dict(), "ontology": self.config.ontology, "target_ontology": target_ontology, **knobs}
-        )
-        config.name_or_path = self.config.name_or_path
+        check_knobs(knobs, CONVERSION_KNOBS, f"; fine-tuning may set {', '.join(CONVERSION_KNOBS)}")
+        size = self.config.encoder_config.hidden_size
+        knobs = _started(start, knobs, "target_vector_size", size)
+        knobs.setdefault("conversion_skip", start == "names" and self.config.type_vector_size == size)
+        config = self.config.with_conversion(target_ontology, **knobs)
+        vectors = self._embed_types(target_ontology, tokenizer or self._own_tokenizer()) if start == "names" else None
         self.config = config
         state_size = self.type_head.project.in_features if config.type_vector_size else self.type_head.score.in_features
         self.conversion = ConversionHead(state_size, config).to(self.device, self.type_head.score.weight.dtype)
         self.conversion.apply(self._init_weights)
-        if names_by is not None:
-            self._start_at_names(self.conversion.score, target_ontology, names_by)
+        if vectors is not None:
+            self.conversion.score.weight.data.copy_(vectors)
+        self.fresh_start = start
 
     def set_soft_loss_weights(self, weights: Tensor) -> None:
-        """Puts another W in the place of the one of ``soft_loss_decay``.
+        """Puts another W in the place of the one of ``soft_loss_decay``. It is saved with the types, exactly.
 
         Rows are scaled to sum to one. Types that are not assignable are never predicted: their columns are left out.
 
         Args:
-            weights: (K, K), at least 0: what predicting the column's type is worth when gold is the row's.
+            weights: (K, K), dense or sparse, at least 0: what predicting the column's type is worth when gold is the row's.
 
         Raises:
             ValueError: without softmax targets, on another shape, a number below 0 or not finite, or a zero row.
         """
         if self.conversion is None or not self.conversion.one_type:
             raise ValueError("only softmax targets have a soft loss, and so weights of it")
-        ids, assignable = self.config.target_ontology.ids, self.conversion.assignable
-        if weights.shape != (len(ids), len(ids)):
-            raise ValueError(f"soft loss weights must be {len(ids)} × {len(ids)}; got {tuple(weights.shape)}")
-        if not (weights.isfinite() & (weights >= 0)).all():
-            raise ValueError("soft loss weights must be finite and at least 0")
-        weights = weights.float().to(assignable.device).masked_fill(~assignable, 0.0)
-        empty = weights.sum(1) == 0
-        if bad := [ids[i] for i in (empty & assignable).nonzero()[:, 0]]:
-            raise ValueError(
-                f"the soft loss weights of {', '.join(bad[:5])} are all zero: such a type could not be learnt"
-            )
-        weights[empty, empty] = 1.0
-        self.conversion.credit.copy_(weights / weights.sum(1, keepdim=True))
+        ontology = self.config.target_ontology
+        rows = credit_rows(weights, ontology)
+        is_decay = rows == soft_label_rows(ontology, self.config.soft_loss_decay)
+        self.config.soft_loss_weights = None if is_decay else rows
+        self.conversion.credit = None  # built anew when it is needed
 
-    def _start_at_names(self, score: nn.Linear, ontology: Ontology, tokenizer: Any) -> None:
-        """Starts the vectors of a head's types at the encoder's embeddings of their names."""
-        size = self.config.encoder_config.hidden_size
-        if score.in_features != size:
-            raise ValueError(f"vectors that start from names have the encoder's size, {size}; got {score.in_features}")
-        names = [ontology.name_path(t) for t in ontology.ids]
-        score.weight.data.copy_(embed_names(self.encoder, tokenizer, names))
+    def _embed_types(self, ontology: Ontology, tokenizer: Any) -> Tensor:
+        """The encoder's embeddings of the types' names, (C, encoder size)."""
+        return embed_names(self.encoder, tokenizer, [ontology.name_path(t) for t in ontology.ids])
+
+    def _own_tokenizer(self) -> Any:
+        """The tokenizer that lies where the model was loaded from. Raises ValueError when there is none."""
+        place = self.config.name_or_path
+        try:
+            if not place:
+                raise OSError("the model was not loaded from anywhere")
+            return AutoTokenizer.from_pretrained(
+                place, config=self.config.encoder_config, revision=self.config._commit_hash or "main"
+            )
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                "start='names' needs the encoder's tokenizer: model.add_conversion(target_ontology, tokenizer=AutoTokenizer"
+                f".from_pretrained(…)), or start='random' ({error})"
+            ) from error
 
     @classmethod
     def from_encoder(
-        cls, encoder: str | os.PathLike, ontology: Ontology, *, type_vectors_from_names: bool = False, **knobs: Any
+        cls,
+        encoder: str | os.PathLike,
+        ontology: Ontology,
+        *,
+        start: str = "names",
+        revision: str = "main",
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike | None = None,
+        **knobs: Any,
     ) -> FinenerForTokenClassification:
         """A new model on a pretrained encoder: the one place where pretrained weights enter.
 
         Args:
             encoder: name or folder of any ``AutoModel`` text encoder with a fast tokenizer.
             ontology: the source types.
-            type_vectors_from_names: start each type's vector at the encoder's embedding of its label and its parents' labels.
+            start: ``names``: each type's vector starts at the encoder's embedding of its label and its parents' labels, so
+                ``type_vector_size`` is the encoder's. ``random``: as in the paper.
+            revision, token, cache_dir: which version of ``encoder`` on the Hub, with whose rights, kept where; as in transformers.
             **knobs: of :class:`FinenerConfig`. ``use_word_shape`` defaults to True where the tokenizer lower-cases.
 
         Raises:
-            ValueError: on an unknown knob, or when the checkpoint does not hold all of the encoder's weights, which would stay random.
+            ValueError: on an unknown knob or one that ``start`` contradicts, or when the checkpoint does not hold all of the encoder's
+                weights, which would stay random.
         """
-        unknown = sorted(set(knobs) - set(inspect.signature(FinenerConfig).parameters))
-        if unknown:
-            raise ValueError(f"unknown knobs {unknown}: see FinenerConfig")
-        if PreTrainedConfig.get_config_dict(encoder)[0].get("model_type") == FinenerConfig.model_type:
+        check_knobs(knobs, KNOBS)
+        hub = {"revision": revision, "token": token, "cache_dir": cache_dir}
+        if PreTrainedConfig.get_config_dict(encoder, **hub)[0].get("model_type") == FinenerConfig.model_type:
             raise ValueError(
                 f"{encoder} is a finener model: load it with FinenerForTokenClassification.from_pretrained(…)"
             )
-        tokenizer = AutoTokenizer.from_pretrained(encoder)
-        encoder_config = AutoConfig.from_pretrained(encoder)
+        tokenizer = AutoTokenizer.from_pretrained(encoder, **hub)
+        encoder_config = AutoConfig.from_pretrained(encoder, **hub)
         encoder_config.dtype = torch.float32  # training starts in it, whatever the checkpoint is stored in
+        knobs = _started(start, knobs, "type_vector_size", encoder_config.hidden_size)
         knobs.setdefault("use_word_shape", tokenizer.tokenize("Ab") == tokenizer.tokenize("ab"))
-        if type_vectors_from_names:
-            knobs.setdefault("type_vector_size", encoder_config.hidden_size)
         model = cls(FinenerConfig(encoder_config=encoder_config, ontology=ontology, **knobs)).eval()
         pretrained, loading = _without_pooler(
-            AutoModel.from_pretrained, encoder, output_loading_info=True, dtype=torch.float32
+            AutoModel.from_pretrained, encoder, output_loading_info=True, dtype=torch.float32, **hub
         )
         missing = [key for key in loading["missing_keys"] if "pooler" not in key]
         if missing:
@@ -400,18 +515,26 @@ class FinenerForTokenClassification(PreTrainedModel):
                 f"{encoder} lacks {len(missing)} of its encoder's weights ({missing[:3]} …); they would stay random"
             )
         model.encoder.load_state_dict(pretrained.state_dict())
-        if type_vectors_from_names:
-            model._start_at_names(model.type_head.score, ontology, tokenizer)
+        model.config.name_or_path, model.config._commit_hash = (
+            encoder,
+            revision,
+        )  # where add_conversion finds the tokenizer
+        if start == "names":
+            model.type_head.score.weight.data.copy_(model._embed_types(ontology, tokenizer))
+        model.fresh_start = start
         return model
 
-    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """As in transformers, and the pipeline's and handler's code beside it, so that the folder is a whole Hub repo."""
-        super().save_pretrained(save_directory, *args, **kwargs)
-        for name in SIBLING_FILES:
-            here = Path(__file__).with_name(name)
-            source = here if here.is_file() else Path(cached_file(self.config._name_or_path, name))
-            if source.resolve() != (Path(save_directory) / name).resolve():
-                shutil.copyfile(source, Path(save_directory) / name)
+
+def _started(start: str, knobs: dict[str, Any], size_knob: str, size: int) -> dict[str, Any]:
+    """Knobs with the size of type vectors that a start asks for. Raises ValueError on another size, or another start."""
+    if start not in STARTS:
+        raise ValueError(f"start must be one of {', '.join(STARTS)}; got {start!r}")
+    if start == "names" and knobs.setdefault(size_knob, size) != size:
+        raise ValueError(
+            f"vectors that start from names have the encoder's size, {size}; got {size_knob}={knobs[size_knob]!r}: leave it out, or "
+            "start='random'"
+        )
+    return knobs
 
 
 def _rest_frozen_parts(module: nn.Module) -> None:

@@ -86,7 +86,8 @@ def make_runs(plan: Mapping[str, Any], corpora: Mapping[str, list[Record]], seed
             for seed in seeds:
                 if seed in spec.get("seeds", seeds):
                     source = None if phase == "scratch" else sources[transfer["source"], seed]
-                    mapping = transfer["mapping"] if phase == "direct" or spec.get("from_mapping") else None
+                    is_mapped = phase == "direct" or own.get("type_start") == "mapping"
+                    mapping = transfer["mapping"] if is_mapped else None
                     kept = tested if phase == "finetune" else ()
                     runs.append(Run(name, system, seed, phase, own, data, source, transfer["ontology"], mapping, kept))
     return runs

@@ -28,6 +28,7 @@ from finener.experiments.data import Fold, Record, sample
 from finener.metrics.counting import COUNTS, score_records
 from finener.metrics.scoring import Judged, Options, judge, record_counts, score
 from finener.metrics.thresholds import MEASURES, dev_scores, tune
+from finener.modeling_finener import Reading
 from finener.ontology_finener import Ontology
 from finener.paths import ROOT
 from finener.pipeline_finener import FinenerPipeline, TextEncoder
@@ -238,21 +239,20 @@ def reuse_states(pipe: FinenerPipeline, texts: Iterable[str], folder: Path) -> N
     encoder = TextEncoder(pipe.tokenizer, pipe.model.config)
     encoded = {text: encoder.encode(text) for text in texts}
     windows = {text: encoder.whole_window(e) for text, e in encoded.items() if encoder.fits(e)}
-    cache, run_encoder = WordStateCache(folder), pipe.model.encoder_states
+    cache, read = WordStateCache(folder), pipe.model.read
     cache.build(windows, pipe.model, encoder)
     text_of = {window.input_ids: text for text, window in windows.items()}
 
-    def encoder_states(input_ids: Tensor, attention_mask: Tensor, word_starts: Tensor) -> Tensor:
-        found = [
-            text_of.get(tuple(ids[:n]))
-            for ids, n in zip(input_ids.tolist(), attention_mask.sum(1).tolist(), strict=True)
-        ]
-        if None in found:  # a part of a long text
-            return run_encoder(input_ids, attention_mask, word_starts)
-        states = torch.nn.utils.rnn.pad_sequence([cache[text] for text in found], batch_first=True)
-        return torch.nn.functional.pad(states, (0, 0, 0, word_starts.shape[1] - states.shape[1]))
+    def read_kept(input_ids: Tensor, attention_mask: Tensor, word_starts: Tensor, *args: Any, **kwargs: Any) -> Reading:
+        lengths = attention_mask.sum(1).tolist()
+        found = [text_of.get(tuple(ids[:n])) for ids, n in zip(input_ids.tolist(), lengths, strict=True)]
+        if None not in found:  # else there is a part of a long text among them
+            states = torch.nn.utils.rnn.pad_sequence([cache[text] for text in found], batch_first=True)
+            padding = word_starts.shape[1] - states.shape[1]
+            kwargs["word_states"] = torch.nn.functional.pad(states, (0, 0, 0, padding))
+        return read(input_ids, attention_mask, word_starts, *args, **kwargs)
 
-    pipe.model.encoder_states = encoder_states
+    pipe.model.read = read_kept
 
 
 def read_yaml(name: str) -> dict[str, Any]:
@@ -284,7 +284,7 @@ def write_config(run: Run, fold: Fold, place: Place) -> Path:
     if run.source:
         paths["model"] = str(source_model(run, place))
     if run.mapping:
-        paths["target_vectors_from_mapping"] = str(ROOT / run.mapping)
+        paths["mapping"] = str(ROOT / run.mapping)
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump({**run.config, **paths}, sort_keys=False), encoding="utf-8")
     return path

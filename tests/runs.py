@@ -15,12 +15,12 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from transformers import TrainingArguments
 
 from finener.data_scripts.record_files import write_records
 from finener.layers_finener import LOSS_PARTS
 from finener.pipeline_finener import TextEncoder
 from finener.training import phases as train_finener
+from finener.training.arguments import FinenerTrainingArguments
 from finener.training.collator import FinenerCollator
 from finener.training.trainer import FinenerTrainer
 
@@ -72,16 +72,19 @@ TARGET = [
 ]
 
 
-def arguments(folder: Path, **changes: Any) -> TrainingArguments:
-    """Plain SGD at a constant rate on CPU, nothing saved."""
-    return TrainingArguments(
+def arguments(folder: Path, **changes: Any) -> FinenerTrainingArguments:
+    """Plain SGD at a constant rate on CPU, everything trained, in random order; nothing saved, nothing evaluated."""
+    return FinenerTrainingArguments(
         **{
             "output_dir": str(folder),
             "use_cpu": True,
-            "report_to": "none",
-            "remove_unused_columns": False,
-            "dataloader_pin_memory": False,
+            "freeze": "nothing",
+            "eval_strategy": "no",
             "save_strategy": "no",
+            "load_best_model_at_end": False,
+            "per_device_train_batch_size": 8,
+            "per_device_eval_batch_size": 8,
+            "logging_steps": 500,
             "disable_tqdm": True,
             "optim": "sgd",
             "lr_scheduler_type": "constant",
@@ -93,19 +96,16 @@ def arguments(folder: Path, **changes: Any) -> TrainingArguments:
     )
 
 
-def trainer(
-    model, tokenizer, folder, train=(), dev=(), weights=None, cache=None, encoder_learning_rate=None, **changes
-) -> FinenerTrainer:
-    """A trainer of records that all fit a window."""
-    collator = FinenerCollator(TextEncoder(tokenizer, model.config), model.config, cache)
+def trainer(model, tokenizer, folder, train=None, dev=None, weights=None, **changes) -> FinenerTrainer:
+    """A trainer with a weight of 1 for each loss part, or with those weights, and 0 for parts not among them."""
+    weights = dict.fromkeys(LOSS_PARTS, 1.0) if weights is None else weights
+    own = {f"{part}_weight": weights.get(part, 0.0) for part in LOSS_PARTS}
     return FinenerTrainer(
-        model=model,
-        args=arguments(folder, **changes),
-        train_dataset=list(train),
-        eval_dataset=list(dev) or None,
-        data_collator=collator,
-        loss_weights=dict.fromkeys(LOSS_PARTS, 1.0) if weights is None else weights,
-        encoder_learning_rate=encoder_learning_rate,
+        model,
+        arguments(folder, **own, **changes),
+        train_dataset=train,
+        eval_dataset=dev,
+        processing_class=tokenizer,
     )
 
 
@@ -252,3 +252,20 @@ def says(message: str, *command_line: str) -> None:
         run(*command_line)
     assert str(end.value).startswith("train_finener: ")
     assert re.search(message, str(end.value)), str(end.value)
+
+
+DEV = {
+    False: [
+        *SOURCE,
+        record("v0", "[Ada|person] saw the [Louvre|artmuseum] in [Rome|place], not [Bree|artist]."),
+        record("v1", "[Foo Corp|company] and o[the|museum]r things of [Ann|artist]'s"),
+        record("v2", "We like [東京|place] and [Bo|]."),
+        record("v3", "  "),
+    ],
+    True: [
+        *TARGET,
+        record("v0", "[Ada|per] saw [Oslo|loc.city.capital] in [Rome|loc.city.capital], not [Bree|org].", "tgt"),
+        record("v1", "[ACME|org.company] and o[the|loc.city]r things of [Cy|per.artist.singer]'s", "tgt"),
+        record("v2", "[Bo|] we like", "tgt"),
+    ],
+}

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from finener.configuration_finener import FinenerConfig
@@ -189,7 +189,6 @@ def tiny_model(tokenizer: PreTrainedTokenizerFast, target: bool = False, **knobs
         "encoder_config": encoder_config(tokenizer),
         "ontology": two_parent_ontology(),
         "lstm_hidden_size": 8,
-        "initializer_range": 0.3,
         "type_prior": 3.0,
     } | knobs
     if target:
@@ -198,6 +197,9 @@ def tiny_model(tokenizer: PreTrainedTokenizerFast, target: bool = False, **knobs
         torch.manual_seed(0)
         model = FinenerForTokenClassification(FinenerConfig(**knobs))
         with torch.no_grad():
+            for name, module in model.named_modules():  # weights large enough to tell mentions apart
+                if isinstance(module, nn.Linear) and not name.startswith("encoder.") and name != "conversion.hidden":
+                    module.weight.mul_(15)
             for scores in model.crf.parameters():  # they start at zero, which would hide a mistake
                 scores.normal_(std=0.5)
             model.tagger.weight.mul_(10)  # so that words differ in their tags, and some begin a mention

@@ -39,23 +39,12 @@ class FinenerArguments:
         default=None, metadata={"help": "finetune, direct: JSON or TSV of the target types"}
     )
     knobs: dict = field(default_factory=dict, metadata={"help": "of FinenerConfig, e.g. {lstm_layers: 1}"})
-    type_vectors_from_names: bool = field(
-        default=False, metadata={"help": "start type vectors at the embedded type names"}
-    )
-    type_priors_from_data: bool = field(
-        default=False,
+    type_start: str = field(
+        default="names",
         metadata={
-            "help": "start the bias of each trained type at its share of the training mentions, not at one value for all"
-        },
-    )
-    target_vectors_from_names: bool = field(
-        default=False, metadata={"help": "finetune: start target type vectors at the embedded type names"}
-    )
-    target_vectors_from_mapping: str | None = field(
-        default=None,
-        metadata={
-            "help": "finetune, with the knob conversion_skip: start target types at the trained vectors of the source types that this TSV "
-            "(source type → target type) maps to them, instead of at their names"
+            "help": "names: the vectors of new types start at their embedded names, their biases at their shares of the training "
+            "mentions; mapping: as names, and target types that the table of mapping knows at the trained vectors of their source "
+            "types; random: as in the paper"
         },
     )
     soft_loss_weights: str | None = field(
@@ -83,33 +72,18 @@ class FinenerArguments:
         default=False,
         metadata={"help": "read the training records while training, for files larger than memory; needs max_steps"},
     )
-    shuffle_buffer: int = field(default=10_000, metadata={"help": "streaming: windows that are shuffled together"})
     held_out_share: float = field(
         default=0.0, metadata={"help": "share of the typing documents that join the dev data"}
     )
     detection_share: float = field(default=0.3, metadata={"help": "share of detection_data in a mixed epoch"})
-    detection_weight: float = field(default=1.0, metadata={"help": "weight of the detection loss"})
-    typing_weight: float = field(default=1.0, metadata={"help": "weight of the source typing loss"})
-    conversion_weight: float = field(default=1.0, metadata={"help": "weight of the target typing loss"})
-    freeze: str = field(
-        default="nothing", metadata={"help": "nothing, encoder, or detection (encoder, BiLSTM, tags, CRF)"}
-    )
-    unfreeze_layers: int = field(
-        default=0, metadata={"help": "with freeze: encoder, so many of its last layers are trained"}
-    )
-    encoder_learning_rate: float | None = field(
-        default=None, metadata={"help": "of the encoder; default: learning_rate"}
-    )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "stop after so many evaluations without a better score"}
     )
-    cache_encoder_states: bool = field(default=True, metadata={"help": "compute a frozen encoder's states once"})
-    encoder_states_folder: str | None = field(
-        default=None,
-        metadata={"help": "keep these states here, for other runs with the same encoder; default: for this run alone"},
-    )
     mapping: str | None = field(
-        default=None, metadata={"help": "finetune, direct: TSV source type → target type, for the Direct baseline"}
+        default=None,
+        metadata={
+            "help": "finetune, direct: TSV source type → target type, for the Direct baseline and for type_start: mapping"
+        },
     )
     show: list[str] = field(default_factory=list, metadata={"help": "texts whose mentions are printed at the end"})
     results_file: str | None = field(
@@ -117,12 +91,50 @@ class FinenerArguments:
     )
 
 
+# Keys of earlier versions, and what says the same today.
+RETIRED = {
+    "type_vectors_from_names": "type_start: names (the default) or random",
+    "type_priors_from_data": "type_start: names (the default) or random",
+    "target_vectors_from_names": "type_start: names (the default) or random",
+    "target_vectors_from_mapping": "type_start: mapping, with mapping: FILE.tsv",
+}
+# Knobs that other keys of the YAML set.
+SET_ELSEWHERE = ("kwargs", "ontology", "target_ontology", "conversion_skip", "target_vector_size", "soft_loss_weights")
 LIST_KEYS = {f.name for f in dataclasses.fields(FinenerArguments) if f.default_factory is list}
 
 
 @dataclass
-class FinenerTrainingArguments(TrainingArguments):
-    """``TrainingArguments`` with this project's defaults."""
+class TrainerSettings:
+    """What :class:`~finener.training.trainer.FinenerTrainer` may be asked for beside transformers' own arguments."""
+
+    freeze: str = field(
+        default="encoder", metadata={"help": "nothing, encoder, or detection (encoder, BiLSTM, tags, CRF)"}
+    )
+    unfreeze_layers: int = field(
+        default=0, metadata={"help": "with freeze: encoder, so many of its last layers are trained"}
+    )
+    encoder_learning_rate: float | None = field(
+        default=None, metadata={"help": "of the encoder; default: learning_rate"}
+    )
+    detection_weight: float | None = field(
+        default=None, metadata={"help": "weight of the detection loss; default: 1, and 0 where detection is frozen"}
+    )
+    typing_weight: float | None = field(
+        default=None,
+        metadata={"help": "weight of the source typing loss; default: 1, and 0 where the model has target types"},
+    )
+    conversion_weight: float = field(default=1.0, metadata={"help": "weight of the target typing loss"})
+    cache_encoder_states: bool = field(default=True, metadata={"help": "compute a frozen encoder's states once"})
+    encoder_states_folder: str | None = field(
+        default=None,
+        metadata={"help": "keep these states here, for other runs with the same encoder; default: for this run alone"},
+    )
+    shuffle_buffer: int = field(default=10_000, metadata={"help": "of a stream: windows that are shuffled together"})
+
+
+@dataclass
+class FinenerTrainingArguments(TrainerSettings, TrainingArguments):
+    """``TrainingArguments`` with this project's settings and defaults."""
 
     output_dir: str = field(default="outputs/model", metadata={"help": "folder of the trained model"})
     learning_rate: float = field(default=1e-3, metadata={"help": "of Adam; the paper's 1e-3"})
@@ -134,6 +146,9 @@ class FinenerTrainingArguments(TrainingArguments):
     load_best_model_at_end: bool = field(default=True)
     metric_for_best_model: str | None = field(default="score")
     logging_steps: float = field(default=50)
+    train_sampling_strategy: str = field(
+        default="group_by_length", metadata={"help": "group_by_length, random or sequential"}
+    )
     report_to: None | str | list[str] = field(default="none")
     remove_unused_columns: bool | None = field(default=False)
     restore_callback_states_from_checkpoint: bool = field(default=True)  # the patience of early stopping
@@ -141,7 +156,35 @@ class FinenerTrainingArguments(TrainingArguments):
     accelerator_config: dict | str | None = field(default_factory=lambda: {"dispatch_batches": False})
 
 
-# -------------------------------------------------------------------- arguments
+# Arguments of transformers that have no meaning here: the one value that they may have, and why.
+REFUSED = {
+    "label_smoothing_factor": (0.0, "soft targets come from the knob soft_loss_decay"),
+    "batch_eval_metrics": (False, "evaluation keeps a few counts for each record already"),
+    "prediction_loss_only": (False, "evaluation counts hits and losses together"),
+    "include_for_metrics": ([], "metrics are made of counts, not of inputs or losses"),
+    "label_names": (None, "the labels are those of the collator's batch"),
+    "use_liger_kernel": (False, "there are none for this model"),
+}
+SAMPLING = ("group_by_length", "random", "sequential")
+
+
+def check_trainer_arguments(args: TrainingArguments) -> None:
+    """Raises ArgumentError on arguments that the trainer would have to ignore."""
+    for name, (only, why) in REFUSED.items():
+        if getattr(args, name) != only:
+            raise ArgumentError(f"{name} must stay {only!r}: {why}; got {getattr(args, name)!r}")
+    if args.train_sampling_strategy not in SAMPLING:
+        raise ArgumentError(
+            f"train_sampling_strategy must be one of {', '.join(SAMPLING)}; got {args.train_sampling_strategy!r}"
+        )
+    if args.n_gpu > 1:
+        raise ArgumentError(
+            f"{args.n_gpu} GPUs in one process: start one process per GPU with "
+            "'accelerate launch train_finener.py --config …', or set CUDA_VISIBLE_DEVICES=0"
+        )
+
+
+# -------------------------------------------------------------------- YAML and command line
 
 
 def parse_arguments(command_line: list[str]) -> list[tuple[FinenerArguments, FinenerTrainingArguments]]:
@@ -204,19 +247,16 @@ def _check_keys(values: dict[str, Any], where: str) -> None:
     known = [
         f.name for kind in (FinenerArguments, FinenerTrainingArguments) for f in dataclasses.fields(kind) if f.init
     ]
-    knobs = [
-        name
-        for name in inspect.signature(FinenerConfig).parameters
-        if name not in ("kwargs", "ontology", "target_ontology")
-    ]
+    knobs = [name for name in inspect.signature(FinenerConfig).parameters if name not in SET_ELSEWHERE]
     given_knobs = _mapping(values.get("knobs") or {}, f"{where}: knobs", "lstm_layers: 1")
     for given, allowed, what in ((values, known, "key"), (given_knobs, knobs, "knob")):
         for key in given:
             if key not in allowed:
                 close = difflib.get_close_matches(str(key), allowed, 1)
-                raise ArgumentError(
-                    f"{where}: unknown {what} {key!r}" + (f"; did you mean {close[0]!r}?" if close else "")
-                )
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                if key in RETIRED:
+                    hint = f"; it is now {RETIRED[key]}"
+                raise ArgumentError(f"{where}: unknown {what} {key!r}{hint}")
 
 
 def _as_default(key: str, value: Any) -> Any:

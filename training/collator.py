@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,17 +20,15 @@ from finener.training.records import Record
 FACTS = ("exhaustive", "judged", "lost_mentions", "lost_pairs")
 
 
+KEPT_ENCODINGS = 50_000  # about 5 kB each
 NOT_FOR_MODEL = ("ids", "facts")
-
-
-@dataclass
-class CollatorCounts:
-    """What the collator saw: words that no sub-token stands for, gold mentions, and those that can never be predicted."""
-
-    dropped_words: int = 0
-    mentions: int = 0
-    inside_a_word: int = 0
-    examples: list[str] = field(default_factory=list)
+READ_KEYS = (
+    "input_ids",
+    "attention_mask",
+    "word_starts",
+    "word_shapes",
+    "word_states",
+)  # what the model reads of texts
 
 
 class FinenerCollator:
@@ -55,7 +52,6 @@ class FinenerCollator:
         self.target_is_closed = config.target_activation == "sigmoid"
         self.cache = cache
         self._encoded: dict[str, EncodedText] = {}  # beside cached states tokenizing would be a quarter of a step
-        self.counts = CollatorCounts()
 
     def __call__(self, records: Sequence[Record]) -> dict[str, Any]:
         """The batch of some records."""
@@ -68,8 +64,6 @@ class FinenerCollator:
         for row, (record, encoded) in enumerate(zip(records, encodings, strict=True)):
             places = encoded.word_spans(record["mentions"])
             kept = [(span, m) for span, m in zip(places, record["mentions"], strict=True) if span]
-            self._count(record, places)
-            self.counts.dropped_words += encoded.dropped_words
             lost = [m for span, m in zip(places, record["mentions"], strict=True) if not span]
             pairs = [self._labels(record, m, self.judged, True) for m in lost]
             is_judged = record["typed"] and record["ontology"] == self.judged.name
@@ -100,18 +94,10 @@ class FinenerCollator:
         if self.cache is None:
             return self.encoder.encode(text)
         if text not in self._encoded:
+            if len(self._encoded) == KEPT_ENCODINGS:
+                self._encoded.clear()
             self._encoded[text] = self.encoder.encode(text)
         return self._encoded[text]
-
-    def _count(self, record: Record, places: Sequence[tuple[int, int] | None]) -> None:
-        self.counts.mentions += len(places)
-        for place, mention in zip(places, record["mentions"], strict=True):
-            if place is None:
-                self.counts.inside_a_word += 1
-                if len(self.counts.examples) < 5:
-                    around = slice(max(0, mention["start"] - 10), mention["end"] + 10)
-                    surface = record["text"][mention["start"] : mention["end"]]
-                    self.counts.examples.append(f"{record['id']}: {surface!r} in …{record['text'][around]!r}…")
 
     def _states(self, records: Sequence[Record], width: int) -> Tensor:
         rows = [self.cache[record["text"]] for record in records]

@@ -46,7 +46,7 @@ def run_direct(args: FinenerArguments, training: FinenerTrainingArguments) -> di
             "direct": facts,
             "seconds": round(time.time() - started, 1),
         }
-        write_results(args, output_dir, results)
+        write_results(results, output_dir / "results.json", Path(args.results_file or output_dir / "results.json"))
         print_scores(results)
     return results
 

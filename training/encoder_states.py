@@ -5,14 +5,20 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shutil
+import tempfile
 import uuid
+import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from tqdm.auto import tqdm
+from transformers import TrainingArguments
 
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.pipeline_finener import TextEncoder, Window
@@ -99,7 +105,13 @@ class WordStateCache:
                     batch = encoder.pad([windows[t] for t in chosen])
                     del batch["word_shapes"]
                     states = model.encoder_states(**{k: v.to(model.device) for k, v in batch.items()})
-                    for text, rows in zip(chosen, states.cpu().half().numpy(), strict=True):
+                    halved = states.cpu().half()
+                    if not halved.isfinite().all():
+                        raise FloatingPointError(
+                            f"the encoder's states of {len(chosen)} texts such as {chosen[0]!r:.60} do not fit half precision, in which "
+                            "they are stored: set cache_encoder_states: false"
+                        )
+                    for text, rows in zip(chosen, halved.numpy(), strict=True):
                         places[text] = len(windows[text].words)
                         out.write(rows[: places[text]].tobytes())
                     bar.update(len(chosen))
@@ -116,3 +128,33 @@ def encoder_digest(model: FinenerForTokenClassification, encoder: TextEncoder) -
         digest.update(name.encode())
         digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+class SharedStates:
+    """The :class:`WordStateCache` of a training run: one process of each machine computes the states, all of them read.
+
+    Args:
+        folder: kept for other runs; None: a folder for this run alone, gone when it ends.
+    """
+
+    def __init__(self, folder: str | None = None):
+        if folder is None:
+            state, name = PartialState(), [uuid.uuid4().hex[:12]]
+            broadcast_object_list(name)
+            folder = str(Path(tempfile.gettempdir()) / f"finener-states-{name[0]}")
+            if state.is_local_main_process:
+                Path(folder).mkdir()
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            state.wait_for_everyone()
+        self.cache = WordStateCache(Path(folder))
+
+    def build(
+        self,
+        texts: Iterable[str],
+        model: FinenerForTokenClassification,
+        encoder: TextEncoder,
+        args: TrainingArguments,
+    ) -> None:
+        """Computes the states of the texts that are not there yet."""
+        with args.main_process_first(desc="encoder states"):
+            self.cache.build(texts, model, encoder)

@@ -1,17 +1,52 @@
-"""Evaluation by counts: what each record adds to the scores."""
+"""Evaluation by counts: what each record adds to the scores and to the losses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import EvalPrediction
 
+from finener.layers_finener import LOSS_PARTS, detection_loss, flat_labels, typing_loss
 from finener.metrics.counting import COUNTS, add_counts, count_detection, count_given, count_typed, scores_of_counts
-from finener.modeling_finener import FinenerForTokenClassification, FinenerOutput
+from finener.modeling_finener import FinenerForTokenClassification, FinenerOutput, Reading
 from finener.ontology_finener import Ontology
+from finener.training.collator import READ_KEYS
+
+
+def evaluate_batch(model: FinenerForTokenClassification, batch: Mapping[str, Any]) -> Tensor:
+    """What each record of a batch adds: its counts, the sum of each loss part and what that counts, (B, len(COUNTS) + 6) float.
+
+    The encoder runs once; the gold spans and the decoded ones are typed from the same states.
+    """
+    reading = model.read(**{key: batch[key] for key in READ_KEYS if key in batch})
+    given = model.judge(reading, mention_spans=batch["mention_spans"])
+    counts = count_batch(model, batch, given, found=model.judge(reading))
+    return torch.cat([counts, record_losses(model, batch, reading, given).cpu()], 1)
+
+
+def record_losses(
+    model: FinenerForTokenClassification, batch: Mapping[str, Tensor], reading: Reading, given: FinenerOutput
+) -> Tensor:
+    """Each record's part of each loss, and what it counts, in the order of ``LOSS_PARTS``: (B, 3) sums beside (B, 3) counts."""
+    labels = {key: flat_labels(batch["mention_spans"], batch[key]) for key in ("type_labels", "target_type_labels")}
+    parts = {
+        "detection": detection_loss(model.crf, reading.emissions, batch["labels"], reading.mask),
+        "typing": typing_loss(given.type_logits, labels["type_labels"]),
+    }
+    if model.conversion is not None:
+        parts["conversion"] = model.conversion.loss(given.target_type_logits, labels["target_type_labels"])
+    losses = reading.emissions.new_zeros(2, len(LOSS_PARTS), len(batch["labels"]), dtype=torch.float)
+    for i, part in enumerate(LOSS_PARTS):
+        for row, values in zip(losses, parts.get(part, ()), strict=False):
+            if part == "detection":  # of records; the others are of mentions
+                row[i] = values
+            else:
+                row[i].index_add_(0, given.mention_spans[:, 0], values.to(row.dtype))
+    return losses.flatten(0, 1).T
 
 
 def count_batch(
@@ -55,9 +90,25 @@ def _by_record(
     return records
 
 
-def metrics_of_counts(prediction: EvalPrediction) -> dict[str, float]:
-    """Scores of all records' counts together, for ``Trainer.evaluate``; ``score`` is the mean of detection and typing F1."""
-    totals = np.asarray(prediction.predictions).reshape(-1, len(COUNTS)).sum(0).tolist()
-    scores = scores_of_counts(dict(zip(COUNTS, totals, strict=True)))
+def metrics_of_counts(prediction: EvalPrediction, weights: Mapping[str, float]) -> dict[str, float]:
+    """Scores of all records' counts together, and their losses, for ``Trainer.evaluate``.
+
+    Args:
+        prediction: (N, len(COUNTS) + 6) of all N records, see :func:`evaluate_batch`.
+        weights: of each loss part.
+
+    Returns:
+        The scores; ``score``, the mean of detection and typing F1; ``loss_PART``, each part's mean over what it counts; and ``loss``, their
+        weighted sum. None of them depends on how the records were batched.
+    """
+    totals = np.asarray(prediction.predictions).reshape(-1, len(COUNTS) + 2 * len(LOSS_PARTS)).sum(0).tolist()
+    counts, sums, numbers = np.split(totals, [len(COUNTS), len(COUNTS) + len(LOSS_PARTS)])
+    scores = scores_of_counts(dict(zip(COUNTS, counts.tolist(), strict=True)))
     parts = [scores[name] for name in ("mention_f1", "given_micro_f1") if name in scores]
-    return {**scores, "score": sum(parts) / max(1, len(parts))}
+    losses = {part: s / n for part, s, n in zip(LOSS_PARTS, sums.tolist(), numbers.tolist(), strict=True) if n}
+    return {
+        **scores,
+        "score": sum(parts) / max(1, len(parts)),
+        **{f"loss_{part}": loss for part, loss in losses.items()},
+        "loss": sum(weights[part] * loss for part, loss in losses.items()),
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from finener.pipeline_finener import TextEncoder
 from finener.prediction.mapping import TypeMapping
 from finener.training.arguments import ArgumentError, FinenerArguments, FinenerTrainingArguments
 from finener.training.records import (
+    Windows,
     check_types,
     cut_record,
     detection_beside,
@@ -25,7 +25,6 @@ from finener.training.records import (
     read_split,
     scorable,
     teaches,
-    typed_with,
 )
 from finener.training.stream import RecordStream
 
@@ -38,8 +37,8 @@ class PhaseData:
     of the Direct baseline.
     """
 
-    train: list[dict]
-    dev: list[dict]
+    train: Windows
+    dev: Windows
     tune: list[dict]
     test: list[dict]
     typing: list[dict]
@@ -80,10 +79,7 @@ def load_data(
     held_out, stream = [], None
     if args.streaming:
         stream = open_stream(args, encoder, training, functools.partial(check_types, ontologies=ontologies))
-        typing, detection = (
-            list(itertools.islice(stream.one_pass(files, 0), args.shuffle_buffer))
-            for files in (stream.files, stream.detection_files)
-        )
+        typing, detection = stream.beginning
         train = [*typing, *detection]
     else:
         typing, detection = read(args.typing_data), cut(read(args.detection_data))
@@ -94,8 +90,8 @@ def load_data(
     # Evaluation reads them in order: less padding.
     by_length = sorted(cut(dev + held_out), key=lambda r: len(r["text"]))
     source, target = model.config.ontology, model.config.target_ontology
-    mapping = read_mapping(args, source, target, dev) if args.mapping and target is not None else None
-    return PhaseData(train, by_length, dev, test, typing, stream, mapping)
+    mapping = read_mapping(args, source, target, dev) if args.mapping and target is not None and test else None
+    return PhaseData(Windows(train), Windows(by_length), dev, test, typing, stream, mapping)
 
 
 def open_stream(
@@ -108,8 +104,8 @@ def open_stream(
     files, detection = record_files(args.typing_data), record_files(args.detection_data)
     if not files:
         files, detection = detection, []
-    if args.shuffle_buffer < 1:
-        raise ArgumentError(f"shuffle_buffer must be at least 1 window; got {args.shuffle_buffer}")
+    if training.shuffle_buffer < 1:
+        raise ArgumentError(f"shuffle_buffer must be at least 1 window; got {training.shuffle_buffer}")
     if args.held_out_share:
         raise ArgumentError("held_out_share needs all records in memory: with streaming, name dev_data instead")
     if training.max_steps <= 0:
@@ -126,10 +122,10 @@ def open_stream(
     return RecordStream(
         files,
         encoder,
-        detection_files=detection,
+        detection_sources=detection,
         detection_share=args.detection_share,
         check=check,
-        buffer_size=args.shuffle_buffer,
+        buffer_size=training.shuffle_buffer,
         seed=training.seed if training.data_seed is None else training.data_seed,
         process=training.process_index,
         n_processes=training.world_size,
@@ -147,14 +143,3 @@ def read_mapping(args: FinenerArguments, source: Ontology, target: Ontology, dev
     if not scorable(dev, target):
         raise ArgumentError("the Direct baseline needs dev_data with target types: its threshold is tuned there")
     return TypeMapping.from_tsv(args.mapping, source, target)
-
-
-def check_that_something_is_learnt(args: FinenerArguments, data: PhaseData, ontology: Ontology) -> None:
-    """Raises ArgumentError when no training record has anything that the phase trains."""
-    trains_types = any(m["types"] for r in typed_with(data.train, ontology) for m in r["mentions"])
-    trains_detection = args.freeze != "detection" and any(r["exhaustive"] for r in data.train)
-    if not trains_types and not trains_detection:
-        why = "detection is frozen" if args.freeze == "detection" else "no record is exhaustive"
-        raise ArgumentError(
-            f"there is nothing to learn from {len(data.train)} training records: no mention has types of {ontology.name!r}, and {why}"
-        )

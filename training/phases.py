@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +22,11 @@ from finener.ontology_finener import OntologyError
 from finener.pipeline_finener import FinenerPipeline, TextEncoder
 from finener.prediction.records import predict_records
 from finener.training.arguments import ArgumentError, FinenerArguments, FinenerTrainingArguments, parse_arguments
-from finener.training.collator import FinenerCollator
 from finener.training.direct import run_direct, score_direct
-from finener.training.encoder_states import WordStateCache
-from finener.training.phase_data import PhaseData, check_that_something_is_learnt, load_data
-from finener.training.records import scorable
-from finener.training.results import data_facts, print_scores, run_facts, write_results
-from finener.training.start import (
-    build_model,
-    freeze_parts,
-    is_frozen,
-    is_softmax,
-    set_soft_loss_weights,
-    start_at_shares,
-    start_at_table,
-    type_shares,
-)
+from finener.training.phase_data import PhaseData, load_data
+from finener.training.records import count_unpredictable, scorable
+from finener.training.results import data_facts, dev_facts, print_scores, run_facts, write_results
+from finener.training.start import build_model, set_soft_loss_weights, start_at_table
 from finener.training.trainer import FinenerTrainer
 
 
@@ -46,53 +35,34 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
     started, output_dir = time.time(), Path(training.output_dir)
     set_seed(training.seed)
     training.output_dir = str(output_dir.parent / "checkpoints" / output_dir.name)
+    check_phase(args, training)
     model, tokenizer = build_model(args)
     trained = model.config.target_ontology or model.config.ontology
     facts = run_facts(args, training, model.config, trained)  # before the folder of the earlier phase may be written to
-    freeze_parts(args, model)
-    encoder = TextEncoder(tokenizer, model.config)
-    data = load_data(args, model, encoder, training)
-    if not data.dev and training.eval_strategy != "no":
-        raise ArgumentError(
-            "there is nothing to choose the best checkpoint by: name dev_data, or set eval_strategy: no and load_best_model_at_end: false"
-        )
-    if args.early_stopping_patience is not None and (
-        args.early_stopping_patience < 1 or training.eval_strategy == "no" or not training.load_best_model_at_end
-    ):
-        raise ArgumentError(
-            "early_stopping_patience is 1 or more, and needs an eval_strategy and load_best_model_at_end"
-        )
-    check_that_something_is_learnt(args, data, trained)
+    data = load_data(args, model, TextEncoder(tokenizer, model.config), training)
     if args.soft_loss_weights and args.phase == "finetune":
         set_soft_loss_weights(args, model, data.tune, str(training.device))
-    if args.type_priors_from_data:
-        start_at_shares(model, type_shares(data.typing, trained, most_specific=is_softmax(model.config)))
-    if args.target_vectors_from_mapping:
-        start_at_table(args.target_vectors_from_mapping, model, trained)
+    trainer = FinenerTrainer(
+        model,
+        training,
+        train_dataset=data.stream or data.train,
+        eval_dataset=data.dev or None,
+        processing_class=tokenizer,
+        callbacks=[EarlyStoppingCallback(args.early_stopping_patience)] if args.early_stopping_patience else None,
+    )
+    trainer.start_types()
+    if args.type_start == "mapping":
+        start_at_table(args.mapping, model, trained)
     support = type_support(data.typing, trained)
+    unpredictable = count_unpredictable([*data.train, *data.dev], trainer.text_encoder)
     if training.process_index == 0:
-        in_stream = f" of the stream's {count_rows(data.stream.all_files)}" if data.stream else ""
-        print(
-            f"{args.phase}: {len(data.train)} training records{in_stream}, {len(data.dev)} dev records; "
-            f"{support['mentions']} typed mentions train {support['seen_1']} of {support['types']} types "
-            f"({support['seen_10']} with 10 mentions or more, {support['seen_50']} with 50)"
-        )
-    with tempfile.TemporaryDirectory() as scratch:
-        cache = None
-        cacheable = args.cache_encoder_states and is_frozen(model.encoder)
-        if cacheable and data.stream and training.process_index == 0:
-            print("streaming: the frozen encoder's states are not cached, it runs at every step")
-        elif cacheable and not data.stream:
-            cache = WordStateCache(Path(args.encoder_states_folder or scratch))
-            cache.build((r["text"] for r in [*data.train, *data.dev]), model.to(training.device), encoder)
-        collator = FinenerCollator(encoder, model.config, cache)
-        unpredictable = count_unpredictable(collator, data)
-        history = train(model, tokenizer, args, training, data, collator)
+        print(what_is_trained(args, training, data, support))
+        print(unpredictable, end="\n" if str(unpredictable) else "")
     results = {
         **facts,
         "type_support": support,
-        "unpredictable": unpredictable,
-        "dev": history,
+        "unpredictable": unpredictable.to_dict(),
+        "dev": train(trainer),
     }
     if training.process_index == 0:
         results |= data_facts(data)
@@ -100,68 +70,46 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
     return results
 
 
-def train(
-    model: FinenerForTokenClassification,
-    tokenizer: PreTrainedTokenizerBase,
-    args: FinenerArguments,
-    training: FinenerTrainingArguments,
-    data: PhaseData,
-    collator: FinenerCollator,
-) -> dict[str, Any]:
-    """Runs the trainer and returns the best checkpoint's dev scores and the curve of every logged value."""
-    trainer = FinenerTrainer(
-        model=model,
-        args=training,
-        train_dataset=data.stream or data.train,
-        eval_dataset=data.dev or None,
-        data_collator=collator,
-        processing_class=tokenizer,
-        loss_weights={
-            "detection": 0.0 if args.freeze == "detection" else args.detection_weight,
-            "typing": args.typing_weight if args.phase == "pretrain" else 0.0,
-            "conversion": args.conversion_weight if args.phase == "finetune" else 0.0,
-        },
-        encoder_learning_rate=args.encoder_learning_rate,
-        callbacks=[EarlyStoppingCallback(args.early_stopping_patience)] if args.early_stopping_patience else None,
+def check_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> None:
+    """Raises ArgumentError on arguments that contradict each other, before anything is loaded."""
+    has_dev = args.dev_data or args.held_out_share
+    if not has_dev and training.eval_strategy != "no":
+        raise ArgumentError(
+            "there is nothing to choose the best checkpoint by: name dev_data, or set eval_strategy: no and load_best_model_at_end: false"
+        )
+    patience = args.early_stopping_patience
+    if patience is not None and (patience < 1 or training.eval_strategy == "no" or not training.load_best_model_at_end):
+        raise ArgumentError(
+            "early_stopping_patience is 1 or more, and needs an eval_strategy and load_best_model_at_end"
+        )
+    if training.freeze == "detection" and args.detection_data:
+        raise ArgumentError("detection_data trains nothing with freeze: detection; leave it out of this phase")
+
+
+def what_is_trained(
+    args: FinenerArguments, training: FinenerTrainingArguments, data: PhaseData, support: Mapping[str, int]
+) -> str:
+    """A phase's records and types, in words."""
+    in_stream = f" of the stream's {count_rows(data.stream.all_sources)}" if data.stream else ""
+    told = (
+        f"{args.phase}: {len(data.train)} training records{in_stream}, {len(data.dev)} dev records; "
+        f"{support['mentions']} typed mentions train {support['seen_1']} of {support['types']} types "
+        f"({support['seen_10']} with 10 mentions or more, {support['seen_50']} with 50)"
     )
-    resume = training.resume_from_checkpoint
+    if data.stream and training.freeze != "nothing" and training.cache_encoder_states and not training.unfreeze_layers:
+        told += "\nstreaming: the frozen encoder's states are not cached, it runs at every step"
+    return told
+
+
+def train(trainer: FinenerTrainer) -> dict[str, Any]:
+    """Runs the trainer, from its last checkpoint where that is asked for; see :func:`~finener.training.results.dev_facts`."""
+    resume, folder = trainer.args.resume_from_checkpoint, Path(trainer.args.output_dir)
     if str(resume).lower() == "true":
-        resume = get_last_checkpoint(training.output_dir) if Path(training.output_dir).is_dir() else None
-        print(
-            f"resuming from {resume}"
-            if resume
-            else f"no checkpoint in {training.output_dir}: starting from the beginning"
-        )
+        resume = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        print(f"resuming from {resume}" if resume else f"no checkpoint in {folder}: starting from the beginning")
     trainer.train(resume_from_checkpoint=resume)
-    scores = trainer.evaluate() if data.dev else {}
-    keep = ("score", "precision", "recall", "f1", "strict", "loss")
-    return {
-        "scores": {k.removeprefix("eval_"): round(v, 6) for k, v in scores.items() if k.endswith(keep)},
-        "curve": [
-            {k: v for k, v in row.items() if k == "epoch" or "loss" in k or k == "eval_score"}
-            for row in trainer.state.log_history
-        ],
-    }
-
-
-def count_unpredictable(collator: FinenerCollator, data: PhaseData) -> dict[str, Any]:
-    """Gold mentions of train and dev whose boundary falls inside a word; printed, with examples, when there are any.
-
-    So is the number of words that the tokenizer removes, which the model never sees.
-    """
-    facts = [
-        collator([record])["facts"][0].tolist() for record in {r["id"]: r for r in [*data.train, *data.dev]}.values()
-    ]
-    counts = collator.counts
-    found = {"mentions": counts.inside_a_word, "of": counts.mentions, "records": sum(f[2] > 0 for f in facts)}
-    if counts.dropped_words and PartialState().is_main_process:
-        print(f"the tokenizer removes {counts.dropped_words} words (zero-width or control characters)")
-    if counts.inside_a_word and PartialState().is_main_process:
-        print(
-            f"{counts.inside_a_word} of {counts.mentions} gold mentions begin or end inside a word and can't be predicted, such as:\n  "
-            + "\n  ".join(counts.examples)
-        )
-    return found
+    scores = trainer.evaluate() if trainer.eval_dataset is not None else {}
+    return dev_facts(scores, trainer.state.log_history)
 
 
 def finish(
@@ -180,7 +128,7 @@ def finish(
     results["seconds"] = round(time.time() - started, 1)
     model.save_pretrained(output_dir)
     tokenizer.save_pretrained(output_dir)
-    write_results(args, output_dir, results)
+    write_results(results, output_dir / "results.json", Path(args.results_file or output_dir / "results.json"))
     write_card(output_dir, results)
     print_scores(results)
     for shown in results["shown"]:

@@ -6,10 +6,13 @@ import hashlib
 import random
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from finener.data_scripts.record_files import read_records, record_files
+from finener.data_scripts.schema import validate_record
+from finener.modeling_finener import FinenerForTokenClassification
 from finener.ontology_finener import Ontology, OntologyError
 from finener.pipeline_finener import TextEncoder
 from finener.training.arguments import ArgumentError
@@ -51,6 +54,84 @@ def cut_record(record: Record, encoder: TextEncoder) -> list[dict[str, Any]]:
         parts.append({**record, "id": f"{record['id']}#{len(parts)}", "text": text[begin:end], "mentions": mentions})
         first = stop
     return parts
+
+
+class Windows(list[dict[str, Any]]):
+    """Valid records that each fit a window: see :func:`cut_records`."""
+
+
+def cut_records(
+    records: Iterable[Record], encoder: TextEncoder, ontologies: Mapping[str, Ontology], teaching_only: bool = False
+) -> Windows:
+    """Records of any length, checked, as records that each fit a window.
+
+    Args:
+        records: in the form of :mod:`finener.data_scripts.schema`; keys that have defaults may be missing.
+        encoder: of the model that they are for.
+        ontologies: by name; records that carry types of others are left as they are, for they may train detection.
+        teaching_only: leave out records that have neither mentions nor are exhaustive.
+
+    Raises:
+        RecordError: on a record that is not valid.
+        ArgumentError: on a type that one of the ontologies does not have, or that can't be assigned.
+    """
+    windows = Windows()
+    for number, record in enumerate(records):
+        checked = validate_record(record, where=f"record number {number}")
+        check_own_types(checked, ontologies)
+        if not teaching_only or teaches(checked):
+            windows += cut_record(checked, encoder)
+    return windows
+
+
+@dataclass(frozen=True)
+class Unpredictable:
+    """What of some records the model can never find or see.
+
+    Args:
+        mentions: gold mentions whose boundary falls inside a word.
+        of: all gold mentions.
+        records: that have such a mention.
+        dropped_words: that the tokenizer removes (zero-width or control characters).
+        examples: a few such mentions, in words.
+    """
+
+    mentions: int
+    of: int
+    records: int
+    dropped_words: int
+    examples: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, int]:
+        """The numbers that a results file keeps."""
+        return {"mentions": self.mentions, "of": self.of, "records": self.records}
+
+    def __str__(self) -> str:
+        lines = []
+        if self.dropped_words:
+            lines.append(f"the tokenizer removes {self.dropped_words} words (zero-width or control characters)")
+        if self.mentions:
+            lines.append(
+                f"{self.mentions} of {self.of} gold mentions begin or end inside a word and can't be predicted, such as:"
+            )
+            lines += [f"  {example}" for example in self.examples]
+        return "\n".join(lines)
+
+
+def count_unpredictable(records: Iterable[Record], encoder: TextEncoder) -> Unpredictable:
+    """What the model can never find of some records, of which those with the same id count once."""
+    mentions, lost, n_records, dropped, examples = 0, 0, 0, 0, []
+    for record in {record["id"]: record for record in records}.values():
+        encoded = encoder.encode(record["text"])
+        places = encoded.word_spans(record["mentions"])
+        inside = [m for place, m in zip(places, record["mentions"], strict=True) if place is None]
+        mentions, lost, n_records = mentions + len(places), lost + len(inside), n_records + bool(inside)
+        dropped += encoded.dropped_words
+        for mention in inside[: 5 - len(examples)]:
+            around = slice(max(0, mention["start"] - 10), mention["end"] + 10)
+            surface = record["text"][mention["start"] : mention["end"]]
+            examples.append(f"{record['id']}: {surface!r} in …{record['text'][around]!r}…")
+    return Unpredictable(lost, mentions, n_records, dropped, tuple(examples))
 
 
 def teaches(record: Record) -> bool:
@@ -146,9 +227,15 @@ def check_types(record: Mapping[str, Any], ontologies: Mapping[str, Ontology]) -
         raise ArgumentError(
             f"record {record['id']!r} is typed with {record['ontology']!r}; this run knows {', '.join(ontologies)}"
         )
-    for mention in record["mentions"]:
-        for type_id in mention["types"]:
-            _check_type(ontologies[record["ontology"]], type_id, record["id"])
+    check_own_types(record, ontologies)
+
+
+def check_own_types(record: Record, ontologies: Mapping[str, Ontology]) -> None:
+    """Raises ArgumentError when a record of one of these ontologies has a type that is not in it or can't be assigned."""
+    if record["typed"] and record["ontology"] in ontologies:
+        for mention in record["mentions"]:
+            for type_id in mention["types"]:
+                _check_type(ontologies[record["ontology"]], type_id, record["id"])
 
 
 def _check_type(ontology: Ontology, type_id: str, record_id: str) -> None:
@@ -161,3 +248,28 @@ def _check_type(ontology: Ontology, type_id: str, record_id: str) -> None:
             f"record {record_id!r} has the type {type_id!r}, which only fills a gap in the hierarchy of {ontology.name!r}; "
             "give it a type above or below"
         )
+
+
+def check_learnable(
+    records: Sequence[Record], model: FinenerForTokenClassification, weights: Mapping[str, float]
+) -> None:
+    """Raises ArgumentError when no training record has anything that is trained, or none that the target types could learn from.
+
+    Args:
+        records: that train.
+        model: with what is frozen already frozen.
+        weights: of the loss parts.
+    """
+    trained = [(model.config.ontology, weights["typing"]), (model.config.target_ontology, weights["conversion"])]
+    typed = [r for r in records if r["typed"] and any(m["types"] for m in r["mentions"])]
+    trains_types = any(typed_with(typed, ontology) for ontology, weight in trained if ontology is not None and weight)
+    trains_detection = weights["detection"] > 0 and any(r["exhaustive"] for r in records)
+    if trains_types or (trains_detection and not (typed and weights["conversion"])):
+        return
+    wanted = " or ".join(repr(ontology.name) for ontology, weight in trained if ontology is not None and weight)
+    named = ", ".join(sorted({repr(r["ontology"]) for r in typed})) or "nothing"
+    why = "no record is exhaustive" if weights["detection"] else "detection is not trained"
+    raise ArgumentError(
+        f"there is nothing to learn from {len(records)} training records: no mention has types of {wanted or 'a trained ontology'} (they "
+        f"are typed with {named}){'' if trains_detection else f', and {why}'}"
+    )

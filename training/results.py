@@ -6,22 +6,27 @@ import dataclasses
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainingArguments
 
 from finener.configuration_finener import FinenerConfig
 from finener.data_scripts.record_files import count_rows
+from finener.metrics.counting import type_support
 from finener.metrics.tables import scores_table
 from finener.ontology_finener import Ontology
-from finener.training.arguments import FinenerArguments, FinenerTrainingArguments
+from finener.training.arguments import FinenerArguments, FinenerTrainingArguments, TrainerSettings
 from finener.training.phase_data import PhaseData
-from finener.training.records import data_hash, files_hash
+from finener.training.records import count_unpredictable, data_hash, files_hash
+from finener.training.stream import first_windows
 
 # What a results file keeps of the phases that the model went through before.
+if TYPE_CHECKING:
+    from finener.training.trainer import FinenerTrainer
+
 EARLIER_KEYS = (
     "phase",
     "encoder",
@@ -36,10 +41,10 @@ EARLIER_KEYS = (
 )
 
 
-def earlier_phases(args: FinenerArguments) -> list[dict[str, Any]]:
-    """What the results file beside the model that fine-tuning starts from tells of how it was made, oldest first."""
-    before = Path(args.model or "") / "results.json"
-    if args.phase == "pretrain" or not before.is_file():
+def earlier_phases(model: str | None) -> list[dict[str, Any]]:
+    """What the results file beside the model that a phase starts from tells of how it was made, oldest first."""
+    before = Path(model or "") / "results.json"
+    if not model or not before.is_file():
         return []
     results = json.loads(before.read_text(encoding="utf-8"))
     return [*results["earlier"], {key: results[key] for key in EARLIER_KEYS}]
@@ -49,7 +54,7 @@ def run_facts(
     args: FinenerArguments, training: FinenerTrainingArguments, config: FinenerConfig, ontology: Ontology
 ) -> dict[str, Any]:
     """What every results file tells of its run."""
-    earlier = earlier_phases(args)
+    earlier = earlier_phases(None if args.phase == "pretrain" else args.model)
     return {
         "name": Path(training.output_dir).name,
         "phase": args.phase,
@@ -58,7 +63,7 @@ def run_facts(
         "ontology": ontology.name,
         "seed": training.seed,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "config": {**dataclasses.asdict(args), **_changed(training)},
+        "config": {**dataclasses.asdict(args), **_settings(training)},
         "versions": versions(),
     }
 
@@ -71,14 +76,55 @@ def data_facts(data: PhaseData) -> dict[str, Any]:
     hashes = {name: data_hash(getattr(data, name)) for name in parts}
     numbers = {name: len(getattr(data, name)) for name in parts}
     if data.stream is not None:
-        hashes["train_files"] = files_hash(data.stream.all_files)
-        numbers |= {"train": count_rows(data.stream.all_files), "sampled": len(data.train)}
+        hashes["train_files"] = files_hash(data.stream.all_sources)
+        numbers |= {"train": count_rows(data.stream.all_sources), "sampled": len(data.train)}
     return {"data": hashes, "records": numbers}
 
 
-def write_results(args: FinenerArguments, output_dir: Path, results: Mapping[str, Any]) -> None:
-    """Writes the results file into the output folder and to where ``results_file`` wants it."""
-    for path in {output_dir / "results.json", Path(args.results_file or output_dir / "results.json")}:
+def dev_facts(metrics: Mapping[str, float], log: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """The dev scores of the model that is kept, and the curve of every logged value.
+
+    Args:
+        metrics: of ``Trainer.evaluate``; empty without dev records.
+        log: the trainer's history.
+    """
+    keep = ("score", "precision", "recall", "f1", "strict", "loss")
+    return {
+        "scores": {k.removeprefix("eval_"): round(v, 6) for k, v in metrics.items() if k.endswith(keep)},
+        "curve": [{k: v for k, v in row.items() if k == "epoch" or "loss" in k or k == "eval_score"} for row in log],
+    }
+
+
+def results_of_trainer(trainer: FinenerTrainer, name: str | None = None) -> dict[str, Any]:
+    """The results of a trainer that was used without a YAML, in the form of a phase's results file; nothing is tested."""
+    config, train = trainer.model.config, trainer.train_dataset
+    ontology = config.target_ontology or config.ontology
+    earlier = earlier_phases(config.name_or_path)
+    dev = [row for row in trainer.state.log_history if "eval_score" in row]
+    windows = first_windows(train) if train is not None else []
+    return {
+        "name": name or Path(trainer.args.output_dir).name,
+        "phase": "pretrain" if config.target_ontology is None else "finetune",
+        "earlier": earlier,
+        "encoder": earlier[0]["encoder"] if earlier else config.encoder_config.model_type,
+        "ontology": ontology.name,
+        "seed": trainer.args.seed,
+        "command": "FinenerTrainer, in Python",
+        "config": {"typing_data": ["records in memory"], "detection_data": [], **_settings(trainer.args)},
+        "versions": versions(),
+        "type_support": type_support(windows, ontology),
+        "unpredictable": count_unpredictable(windows, trainer.text_encoder).to_dict(),
+        "dev": dev_facts(dev[-1] if dev else {}, trainer.state.log_history),
+        "data": {"train": data_hash(windows)},
+        "records": {"train": len(windows), "test": 0},
+        "test": {},
+        "shown": [],
+    }
+
+
+def write_results(results: Mapping[str, Any], *paths: Path) -> None:
+    """Writes a results file to one or several places."""
+    for path in dict.fromkeys(paths):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -95,10 +141,12 @@ def print_scores(results: Mapping[str, Any]) -> None:
         )
 
 
-def _changed(training: FinenerTrainingArguments) -> dict[str, Any]:
-    """The training arguments that differ from transformers' own defaults, without those that name places on a machine."""
+def _settings(training: TrainingArguments) -> dict[str, Any]:
+    """The trainer's settings, and transformers' arguments that differ from their defaults, without those that name places on a machine."""
     places = {"output_dir", "logging_dir", "resume_from_checkpoint", "hub_token", "local_rank", "accelerator_config"}
-    return {
+    settings = training if isinstance(training, TrainerSettings) else TrainerSettings()
+    own = {f.name: getattr(settings, f.name) for f in dataclasses.fields(TrainerSettings)}
+    return own | {
         f.name: getattr(training, f.name)
         for f in dataclasses.fields(TrainingArguments)
         if f.init

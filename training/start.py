@@ -11,13 +11,12 @@ from accelerate import PartialState
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from finener.configuration_finener import FinenerConfig
 from finener.metrics.credit import read_credit
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.ontology_finener import Ontology
 from finener.prediction.mapping import TypeMapping
 from finener.prediction.records import load_pipeline, predict_records
-from finener.training.arguments import ArgumentError, FinenerArguments
+from finener.training.arguments import ArgumentError, FinenerArguments, TrainerSettings
 from finener.training.records import read_ontology, typed_with
 from finener.training.soft_loss import credit_matrix, estimate_credit
 
@@ -26,17 +25,14 @@ CONVERSION_KNOBS = (
     "conversion_input",
     "conversion_norm",
     "conversion_hidden_size",
-    "target_vector_size",
-    "conversion_skip",
     "target_activation",
     "soft_loss_decay",
     "target_type_threshold",
     "detection_threshold",
     "type_threshold",
 )
-
-
 FREEZABLE = ("nothing", "encoder", "detection")
+TYPE_STARTS = ("names", "mapping", "random")
 
 
 def encoder_path(name: str | None) -> str:
@@ -52,13 +48,19 @@ def encoder_path(name: str | None) -> str:
 
 
 def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, PreTrainedTokenizerBase]:
-    """The phase's model and its tokenizer."""
+    """The phase's model and its tokenizer, the types of a new head at their starts. Raises ArgumentError on what does not fit."""
+    if args.type_start not in TYPE_STARTS:
+        raise ArgumentError(f"type_start must be one of {', '.join(TYPE_STARTS)}; got {args.type_start!r}")
+    if args.type_start == "mapping" and (args.phase != "finetune" or not args.mapping):
+        raise ArgumentError(
+            "type_start: mapping is of fine-tuning, and needs mapping: the TSV of source type → target type"
+        )
     if args.phase == "pretrain":
         place = encoder_path(args.encoder)
         ontology = read_ontology(args.ontology, "ontology")
         try:
             model = FinenerForTokenClassification.from_encoder(
-                place, ontology, type_vectors_from_names=args.type_vectors_from_names, **args.knobs
+                place, ontology, start="random" if args.type_start == "random" else "names", **args.knobs
             )
             return model, AutoTokenizer.from_pretrained(place)
         except ValueError as error:
@@ -83,29 +85,51 @@ def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, 
         raise ArgumentError(f"model {args.model!r} is neither a folder here nor can it be fetched: {error}") from error
     if args.phase == "finetune":
         target = read_ontology(args.target_ontology, "target_ontology")
-        names_by = tokenizer if args.target_vectors_from_names else None
+        start = "random" if args.type_start == "random" else "names"
         try:
-            model.add_conversion(target, names_by=names_by, **args.knobs)
+            model.add_conversion(target, start=start, tokenizer=tokenizer, **args.knobs)
         except ValueError as error:
             raise ArgumentError(f"knobs {args.knobs}: {error}") from error
     return model, tokenizer
 
 
-def freeze_parts(args: FinenerArguments, model: FinenerForTokenClassification) -> None:
-    """Takes out of training what the arguments say. Raises ArgumentError on what can't be."""
-    if args.freeze not in FREEZABLE:
-        raise ArgumentError(f"freeze must be one of {', '.join(FREEZABLE)}; got {args.freeze!r}")
+def tokenizer_of(model: FinenerForTokenClassification) -> PreTrainedTokenizerBase:
+    """The tokenizer beside the weights that a model was loaded from. Raises ValueError when it was not loaded from anywhere."""
+    if not model.name_or_path:
+        raise ValueError(
+            "this model was not loaded from a folder or repo: pass processing_class=AutoTokenizer.from_pretrained(…) of its encoder"
+        )
+    return AutoTokenizer.from_pretrained(
+        model.name_or_path, trust_remote_code=True, revision=model.config._commit_hash or "main"
+    )
+
+
+def freeze_parts(model: FinenerForTokenClassification, settings: TrainerSettings) -> None:
+    """Takes out of training what the settings say, beside what is frozen already. Raises ArgumentError on what can't be."""
+    if settings.freeze not in FREEZABLE:
+        raise ArgumentError(f"freeze must be one of {', '.join(FREEZABLE)}; got {settings.freeze!r}")
     try:
-        if args.freeze != "nothing":
-            model.freeze(args.freeze, args.unfreeze_layers)
-        elif args.unfreeze_layers:
+        if settings.freeze != "nothing":
+            model.freeze(settings.freeze, settings.unfreeze_layers)
+        elif settings.unfreeze_layers:
             raise ValueError("unfreeze_layers needs freeze: encoder; nothing is frozen")
     except ValueError as error:
         raise ArgumentError(str(error)) from None
-    if args.encoder_learning_rate is not None and is_frozen(model.encoder):
-        raise ArgumentError(f"encoder_learning_rate has no effect with freeze: {args.freeze}: unfreeze some layers")
-    if args.freeze == "detection" and args.detection_data:
-        raise ArgumentError("detection_data trains nothing with freeze: detection; leave it out of this phase")
+    if settings.encoder_learning_rate is not None and is_frozen(model.encoder):
+        raise ArgumentError(
+            f"encoder_learning_rate has no effect with freeze: {settings.freeze}: unfreeze some layers, or set freeze: nothing"
+        )
+
+
+def default_weights(model: FinenerForTokenClassification, settings: TrainerSettings) -> dict[str, float]:
+    """The weight of each loss part: as set; else 1, and 0 for detection that is frozen and for source types beside target types."""
+    has_target, detection = model.conversion is not None, settings.detection_weight
+    typing = settings.typing_weight
+    if detection is None:
+        detection = 0.0 if all(map(is_frozen, (model.lstm, model.tagger, model.crf))) else 1.0
+    if typing is None:
+        typing = 0.0 if has_target else 1.0
+    return {"detection": detection, "typing": typing, "conversion": settings.conversion_weight if has_target else 0.0}
 
 
 def is_frozen(part: nn.Module) -> bool:
@@ -181,7 +205,10 @@ def start_at_mapping(model: FinenerForTokenClassification, mapping: TypeMapping)
         ValueError: without a conversion head with ``conversion_skip``, or when the table is of other types.
     """
     if model.conversion is None or not model.conversion.skip:
-        raise ValueError("a mapping gives target vectors only where they meet the source head's: set conversion_skip")
+        raise ValueError(
+            "a mapping gives target vectors only where they meet the source head's, which have not the encoder's size here: pre-train "
+            "with type_start: names"
+        )
     own = [model.config.ontology.digest, model.config.target_ontology.digest]
     if [mapping.source.digest, mapping.target.digest] != own:
         raise ValueError(
@@ -202,14 +229,9 @@ def start_at_table(path: str, model: FinenerForTokenClassification, target: Onto
     try:
         n_mapped = start_at_mapping(model, table)
     except ValueError as error:
-        raise ArgumentError(f"target_vectors_from_mapping: {error}") from None
+        raise ArgumentError(f"type_start: mapping: {error}") from None
     if PartialState().is_main_process:
         print(f"{n_mapped} of {len(target)} target types start at source types")
-
-
-def is_softmax(config: FinenerConfig) -> bool:
-    """Whether fine-tuning trains one type for a mention."""
-    return config.target_ontology is not None and config.target_activation == "softmax"
 
 
 def type_shares(records: Iterable[dict], ontology: Ontology, *, most_specific: bool) -> torch.Tensor:

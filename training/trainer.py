@@ -1,64 +1,160 @@
-"""The trainer: named losses that are exact under accumulation and on several processes, evaluation by counts."""
+"""The trainer: records in; named losses that are exact under accumulation and on several processes; evaluation by counts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
-from transformers import Trainer
+from torch.utils.data import DataLoader, IterableDataset, Sampler, SequentialSampler
+from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import DistributedLengthGroupedSampler
 
 from finener.layers_finener import LOSS_PARTS
+from finener.metrics.card import write_card
+from finener.metrics.counting import COUNTS
 from finener.modeling_finener import FinenerForTokenClassification
-from finener.training.collator import loss_counts, model_inputs
-from finener.training.evaluation import count_batch, metrics_of_counts
-from finener.training.stream import RecordStream
+from finener.pipeline_finener import TextEncoder
+from finener.training.arguments import FinenerTrainingArguments, TrainerSettings, check_trainer_arguments
+from finener.training.collator import FinenerCollator, loss_counts, model_inputs
+from finener.training.encoder_states import SharedStates
+from finener.training.evaluation import evaluate_batch, metrics_of_counts
+from finener.training.records import Record, Windows, check_learnable, check_own_types, cut_records
+from finener.training.results import results_of_trainer, write_results
+from finener.training.start import default_weights, freeze_parts, is_frozen, start_at_shares, tokenizer_of, type_shares
+from finener.training.stream import RecordStream, first_windows
+
+Records = Iterable[Record]
+"""A list of records or a ``datasets.Dataset`` of them; to train on, also a ``datasets.IterableDataset`` or a :class:`RecordStream`."""
 
 
 class FinenerTrainer(Trainer):
-    """``transformers.Trainer`` for finener models.
+    """``transformers.Trainer`` for finener models: takes records, and does the cutting, batching, weighing and scoring by itself.
 
     Each loss part is its sum over the whole accumulation window and all processes divided by what it counts there, so accumulating
-    4 batches equals one batch four times as large, on one process or several. Evaluation counts hits record by record, so it is exact
-    and takes no memory that grows with the number of types.
+    4 batches equals one batch four times as large, on one process or several. Evaluation counts hits and losses record by record, so it
+    is exact and takes no memory that grows with the number of types. A frozen encoder's states are computed once.
 
     Args:
-        loss_weights: weight of each part (``detection``, ``typing``, ``conversion``); a part not named weighs 0.
-        encoder_learning_rate: of the encoder, where it is not that of the rest; the same schedule.
-        *args, **kwargs: of ``Trainer``.
+        model: of ``from_pretrained``, ``from_encoder`` or after ``add_conversion``. A head that is new starts its biases at the types'
+            shares of the training mentions, unless it was made with ``start="random"``.
+        args: :class:`~finener.training.arguments.FinenerTrainingArguments`; with plain ``TrainingArguments`` everything of
+            :class:`~finener.training.arguments.TrainerSettings` has its default.
+        train_dataset: records; long ones are cut between mentions, those that teach nothing are left out.
+        eval_dataset: records, or a dict of several sets.
+        processing_class: the encoder's tokenizer; by default that of the folder or repo that the model came from.
+        **kwargs: of ``Trainer``.
 
     Raises:
-        ValueError: on an unknown part, or on several GPUs without a launcher, where ``nn.DataParallel`` would cut batches wrongly.
-        FloatingPointError: when a loss is not finite; the message names the part, the step and the batch's records.
+        ValueError: on an argument of transformers that has no meaning here, on records with nothing to learn, or on several GPUs without
+            a launcher, where ``nn.DataParallel`` would cut batches wrongly.
+        RecordError: on a record that is not valid.
+        FloatingPointError: in training, when a loss is not finite; the message names the part, the step and the batch's records.
+
+    Example:
+        >>> model = FinenerForTokenClassification.from_pretrained("outputs/quickstart_pretrained")  # doctest: +SKIP
+        >>> model.add_conversion(Ontology.from_tsv("my_types.tsv"))  # doctest: +SKIP
+        >>> trainer = FinenerTrainer(model, args, train_dataset=train, eval_dataset=dev)  # doctest: +SKIP
+        >>> trainer.train(); trainer.push_to_hub("user/my-model")  # doctest: +SKIP
     """
 
     loss_is_scaled_for_ga = True
 
     def __init__(
         self,
-        *args: Any,
-        loss_weights: Mapping[str, float],
-        encoder_learning_rate: float | None = None,
+        model: FinenerForTokenClassification,
+        args: TrainingArguments | None = None,
+        *,
+        train_dataset: Records | None = None,
+        eval_dataset: Records | Mapping[str, Records] | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
         **kwargs: Any,
     ):
-        unknown = set(loss_weights) - set(LOSS_PARTS)
-        if unknown:
-            raise ValueError(f"unknown loss parts {sorted(unknown)}; there are {', '.join(LOSS_PARTS)}")
-        super().__init__(*args, compute_metrics=metrics_of_counts, **kwargs)
-        if self.args.n_gpu > 1:
-            raise ValueError(
-                f"{self.args.n_gpu} GPUs in one process: start one process per GPU with "
-                "'accelerate launch train_finener.py --config …', or set CUDA_VISIBLE_DEVICES=0"
-            )
-        self.loss_weights = torch.tensor([float(loss_weights.get(part, 0.0)) for part in LOSS_PARTS])
+        args = FinenerTrainingArguments() if args is None else args
+        check_trainer_arguments(args)
+        args.remove_unused_columns = False  # a record's keys are not arguments of forward
+        self.settings = args if isinstance(args, TrainerSettings) else TrainerSettings()
+        freeze_parts(model, self.settings)
+        weights = default_weights(model, self.settings)
+        tokenizer = processing_class or tokenizer_of(model)
+        self.text_encoder = TextEncoder(tokenizer, model.config)
+        self._states: SharedStates | None = None
+        self._ontologies = {o.name: o for o in (model.config.ontology, model.config.target_ontology) if o is not None}
+        if train_dataset is not None:
+            train_dataset = self._train_windows(train_dataset, args)
+            check_learnable(first_windows(train_dataset), model, weights)
+        super().__init__(
+            model,
+            args,
+            FinenerCollator(self.text_encoder, model.config),
+            train_dataset,
+            {name: self._eval_windows(part) for name, part in eval_dataset.items()}
+            if isinstance(eval_dataset, Mapping)
+            else self._eval_windows(eval_dataset),
+            tokenizer,
+            compute_metrics=partial(metrics_of_counts, weights=weights),
+            **kwargs,
+        )
+        self.loss_weights = torch.tensor([weights[part] for part in LOSS_PARTS])
         self._sums = torch.zeros(2, len(LOSS_PARTS))  # since the last log: losses times counts, counts
-        self.encoder_learning_rate = encoder_learning_rate
+
+    # ---------------------------------------------------------------- records
+
+    def _train_windows(self, records: Records, args: TrainingArguments) -> Windows | RecordStream:
+        if isinstance(records, (Windows, RecordStream)):
+            return records
+        if not isinstance(records, IterableDataset):
+            return cut_records(records, self.text_encoder, self._ontologies, teaching_only=True)
+        return RecordStream(
+            [records],
+            self.text_encoder,
+            check=partial(check_own_types, ontologies=self._ontologies),
+            buffer_size=self.settings.shuffle_buffer,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            process=args.process_index,
+            n_processes=args.world_size,
+            n_workers=args.dataloader_num_workers,
+        )
+
+    def _eval_windows(self, records: Records | None) -> Windows | None:
+        """In order of length: less padding."""
+        if records is None or isinstance(records, Windows):
+            return records
+        windows = cut_records(records, self.text_encoder, self._ontologies)
+        return Windows(sorted(windows, key=lambda record: len(record["text"])))
+
+    def _keep_states(self, windows: Windows | RecordStream) -> None:
+        """Lets the collator read a frozen encoder's states, those of these windows too."""
+        is_cacheable = self.settings.cache_encoder_states and is_frozen(self._plain_model.encoder)
+        if not is_cacheable or isinstance(self.train_dataset, RecordStream):
+            self.data_collator.cache = None
+            return
+        if self._states is None:
+            self._states = SharedStates(self.settings.encoder_states_folder)
+        self._states.build((r["text"] for r in windows), self._plain_model, self.text_encoder, self.args)
+        self.data_collator.cache = self._states.cache
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As of ``Trainer``, after :meth:`start_types`."""
+        self.start_types()
+        return super().train(*args, **kwargs)
+
+    def start_types(self) -> None:
+        """Starts the biases of a head that is new, and was not made with ``start="random"``, at the shares of its types."""
+        model = self._plain_model
+        if model.fresh_start == "names":
+            is_softmax = model.conversion is not None and model.conversion.one_type
+            ontology = model.config.target_ontology or model.config.ontology
+            shares = type_shares(first_windows(self.train_dataset), ontology, most_specific=is_softmax)
+            start_at_shares(model, shares)
+        model.fresh_start = None
 
     def get_train_dataloader(self) -> DataLoader:
         """As of ``Trainer``; a stream is not given to accelerate, which would divide among the processes what is one's share already."""
+        self._keep_states(self.train_dataset)
         if not isinstance(self.train_dataset, RecordStream):
             return super().get_train_dataloader()
         return DataLoader(
@@ -68,31 +164,52 @@ class FinenerTrainer(Trainer):
             num_workers=self.args.dataloader_num_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
             pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
         )
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> DistributedLengthGroupedSampler:
-        """Random batches of records of like length: less padding.
+    def get_eval_dataloader(self, eval_dataset: str | Records | None = None) -> DataLoader:
+        """As of ``Trainer``, of records."""
+        if not isinstance(eval_dataset, str):
+            eval_dataset = self._eval_windows(self.eval_dataset if eval_dataset is None else eval_dataset)
+        named = self.eval_dataset[eval_dataset] if isinstance(eval_dataset, str) else eval_dataset
+        if named is not None:
+            self._keep_states(named)
+        return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Records) -> DataLoader:
+        """As of ``Trainer``, of records, in order of length."""
+        windows = self._eval_windows(test_dataset)
+        self._keep_states(windows)
+        return super().get_test_dataloader(windows)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        """With ``group_by_length``: random batches of records of like length, which need less padding.
 
         The order follows from seed and epoch alone, never from the state of a process, so all processes agree on it (accelerate deals
         the batches out to them: hence one replica) and so does a run that is resumed.
         """
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
         records = self.train_dataset if train_dataset is None else train_dataset
         batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         lengths = [len(record["text"]) for record in records]
         return DistributedLengthGroupedSampler(batch_size, num_replicas=1, rank=0, seed=seed, lengths=lengths)
 
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler | None:
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
+
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """As of ``Trainer``, the encoder's parameters in groups of their own where they have a learning rate of their own."""
-        is_new = self.optimizer is None
+        is_new, rate = self.optimizer is None, self.settings.encoder_learning_rate
         optimizer = super().create_optimizer(model)
-        if is_new and self.encoder_learning_rate is not None:
+        if is_new and rate is not None:
             of_encoder = {id(p) for p in self._plain_model.encoder.parameters()}
             groups = []
             for group in optimizer.param_groups:
                 rest = [p for p in group["params"] if id(p) not in of_encoder]
                 encoder = [p for p in group["params"] if id(p) in of_encoder]
-                groups += [{**group, "params": rest}, {**group, "params": encoder, "lr": self.encoder_learning_rate}]
+                groups += [{**group, "params": rest}, {**group, "params": encoder, "lr": rate}]
             optimizer.param_groups = [group for group in groups if group["params"]]
         return optimizer
 
@@ -105,12 +222,8 @@ class FinenerTrainer(Trainer):
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         counts = torch.zeros(len(LOSS_PARTS), dtype=torch.long)
         for batch in batches:
-            counts += loss_counts(batch, self._target_is_closed).cpu()
+            counts += loss_counts(batch, self._plain_model.config.target_activation == "sigmoid").cpu()
         return batches, self.accelerator.reduce(counts.to(device), "sum")
-
-    @property
-    def _target_is_closed(self) -> bool:
-        return self._plain_model.config.target_activation == "sigmoid"
 
     @property
     def _plain_model(self) -> FinenerForTokenClassification:
@@ -127,12 +240,7 @@ class FinenerTrainer(Trainer):
         output = model(**model_inputs(inputs))
         losses = torch.stack([output.losses.get(part, output.logits.new_zeros(())) for part in LOSS_PARTS])
         counts = torch.stack([output.counts.get(part, losses.new_zeros(())) for part in LOSS_PARTS]).to(losses.dtype)
-        if not torch.isfinite(losses).all():
-            bad = [part for part, loss in zip(LOSS_PARTS, losses, strict=True) if not torch.isfinite(loss)]
-            raise FloatingPointError(
-                f"the loss of {', '.join(bad)} is not finite at step {self.state.global_step}, in the batch of the records "
-                f"{', '.join(inputs['ids'])}; look at these, or lower learning_rate"
-            )
+        self._check_finite(~torch.isfinite(losses.detach()), inputs["ids"])
         if model.training:
             self._sums += torch.stack([losses.detach() * counts, counts]).cpu()
         totals = counts if num_items_in_batch is None else num_items_in_batch.to(losses)
@@ -141,6 +249,17 @@ class FinenerTrainer(Trainer):
             shares = shares * self.accelerator.num_processes  # DDP averages gradients; these are shares of one sum
         loss = (losses * shares * self.loss_weights.to(losses)).sum()
         return (loss, output) if return_outputs else loss
+
+    def _check_finite(self, is_bad: Tensor, ids: list[str]) -> None:
+        """Stops all processes where a loss part of one (3,) is not finite: none is left waiting for the others."""
+        told = self.accelerator.reduce(is_bad.float(), "sum") if self.accelerator.num_processes > 1 else is_bad
+        if not told.any():
+            return
+        where = f"in the batch of the records {', '.join(ids)}" if is_bad.any() else "on another process"
+        raise FloatingPointError(
+            f"the loss of {', '.join(part for part, bad in zip(LOSS_PARTS, told.tolist(), strict=True) if bad)} is not finite at step "
+            f"{self.state.global_step}, {where}; look at these, or lower learning_rate"
+        )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Adds each part's mean since the last log, over all processes, to training logs."""
@@ -163,13 +282,31 @@ class FinenerTrainer(Trainer):
         inputs: dict[str, Tensor],
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss, counts of each record (B, len(COUNTS)), and as many dummy labels: tiny, whatever the number of types."""
+    ) -> tuple[None, Tensor, Tensor]:
+        """No loss of the batch, which would weigh records by their batch; counts and losses of each record, (B, n), see
+        :func:`~finener.training.evaluation.evaluate_batch`; and as many dummy labels.
+        """
         inputs = self._prepare_inputs(inputs)
         with self.compute_loss_context_manager():
-            loss, given = self.compute_loss(model, inputs, return_outputs=True)
-            plain = self._plain_model
-            texts = ("input_ids", "attention_mask", "word_starts", "word_shapes", "word_states")
-            found = plain(**{k: inputs[k] for k in texts if k in inputs})
-        counts = count_batch(plain, inputs, given, found).to(loss.device)
-        return loss.detach(), counts, torch.zeros(len(counts), device=loss.device)
+            counts = evaluate_batch(self._plain_model, inputs).to(self.args.device)
+        self._check_finite(~counts[:, len(COUNTS) :][:, : len(LOSS_PARTS)].isfinite().all(0), inputs["ids"])
+        return None, counts, torch.zeros(len(counts), device=counts.device)
+
+    # ---------------------------------------------------------------- the Hub
+
+    def create_model_card(self, model_name: str | None = None, **kwargs: Any) -> None:
+        """Writes this project's card and the results file that its figures come from into the output folder."""
+        results = results_of_trainer(self, model_name)
+        write_results(results, Path(self.args.output_dir) / "results.json")
+        write_card(self.args.output_dir, results)
+
+    def push_to_hub(self, repo_id: str | None = None, **kwargs: Any) -> Any:
+        """Uploads model, tokenizer, code, card and results.
+
+        Args:
+            repo_id: "user/name"; by default ``hub_model_id`` of the arguments, or the output folder's name.
+            **kwargs: of ``Trainer.push_to_hub``, such as ``private`` and ``token``.
+        """
+        if repo_id is not None:
+            self.args.hub_model_id, self.hub_model_id = repo_id, None
+        return super().push_to_hub(**kwargs)

