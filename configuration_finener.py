@@ -15,7 +15,8 @@ from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import cached_file
 from transformers.utils.hub import extract_commit_hash
 
-from .ontology_finener import ONTOLOGY_NAME, Ontology, OntologyError, Threshold
+from .decoding_finener import Threshold, read_threshold
+from .ontology_finener import ONTOLOGY_NAME, Ontology, OntologyError
 
 TAGS = ("O", "B", "I")
 
@@ -115,7 +116,7 @@ class FinenerConfig(PretrainedConfig):
             gold type's credits summing to one; see ``FinenerForTokenClassification.set_soft_loss_weights``. Kept in ``ontology.json``.
         detection_threshold: least span probability of a mention that is returned.
         type_threshold: least score of a source type that is returned, as a number or by level and type (see
-            ``Ontology.thresholds``; ``python -m metrics calibrate`` finds them); every mention gets at least one path.
+            ``read_threshold``; ``python -m metrics calibrate`` finds them); every mention gets at least one path.
         target_type_threshold: the same for target types. None: 0 with softmax, which keeps the whole path of the best type, and 0.5 with
             sigmoid.
         window_words: most words in one window; longer text is read in overlapping windows.
@@ -290,7 +291,7 @@ class FinenerConfig(PretrainedConfig):
                 )
             if by_type and ontology is not None:  # without types there is nothing to compare its ids with
                 try:
-                    ontology.thresholds(threshold)
+                    read_threshold(threshold, ontology)
                 except OntologyError as error:
                     raise ValueError(f"{name}: {error}") from None
 

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig,
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_finener import CONVERSION_KNOBS, KNOBS, TAGS, FinenerConfig, check_knobs
+from .decoding_finener import type_decoder
 from .layers_finener import (
     SHAPE_FEATURES,
     ConversionHead,
@@ -342,13 +343,12 @@ class FinenerForTokenClassification(PreTrainedModel):
 
     def source_scores(self, type_logits: Tensor) -> Tensor:
         """Coherent scores of the source types: (M, C) raw logits → (M, C) in [0, 1], no type above its parents."""
-        return self.config.ontology.cap_by_parents(type_logits.float().sigmoid())
+        return type_decoder(self.config.ontology, type_logits.device).scores(type_logits)
 
     def target_scores(self, target_type_logits: Tensor) -> Tensor:
         """Coherent scores of the target types: (M, K) raw logits → (M, K) in [0, 1]."""
-        if self.config.target_activation == "softmax":
-            return self.config.target_ontology.sum_over_subtrees(target_type_logits.float().softmax(1))
-        return self.config.target_ontology.cap_by_parents(target_type_logits.float().sigmoid())
+        decoder = type_decoder(self.config.target_ontology, target_type_logits.device)
+        return decoder.scores(target_type_logits, one_type=self.config.target_activation == "softmax")
 
     def select_types(self, output: FinenerOutput, head: str | None = None) -> list[dict[str, float]]:
         """The types of each mention of an output, closed under ancestors, with their scores, from the roots down.
@@ -356,20 +356,21 @@ class FinenerForTokenClassification(PreTrainedModel):
         Args:
             output: what :meth:`forward` returned.
             head: ``target``, ``source``, or None for the target types where the model has them.
+
+        Raises:
+            ValueError: on another head, or ``target`` without a conversion head.
         """
         head = head or ("target" if self.conversion is not None else "source")
         if head not in ("source", "target") or (head == "target" and self.conversion is None):
             raise ValueError(f"head must be 'source' or, for a fine-tuned model, 'target'; got {head!r}")
         if head == "source":
-            ontology, scores = self.config.ontology, self.source_scores(output.type_logits)
-            return ontology.named_scores(scores, ontology.choose_several(scores, self.config.type_threshold))
-        ontology, threshold = self.config.target_ontology, self.config.target_type_threshold
-        scores = self.target_scores(output.target_type_logits)
-        if self.config.target_activation == "sigmoid":
-            chosen = ontology.choose_several(scores, threshold)
+            logits, ontology, threshold = output.type_logits, self.config.ontology, self.config.type_threshold
         else:
-            chosen = ontology.choose_paths(scores, output.target_type_logits.argmax(1), threshold)
-        return ontology.named_scores(scores, chosen)
+            logits, ontology = output.target_type_logits, self.config.target_ontology
+            threshold = self.config.target_type_threshold
+        decoder = type_decoder(ontology, logits.device)
+        one_type = head == "target" and self.config.target_activation == "softmax"
+        return decoder.named(decoder.choose(logits, threshold, one_type=one_type))
 
     # ---------------------------------------------------------------- parts
 

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 ONTOLOGY_NAME = "ontology.json"
-
 
 TSV_COLUMNS = ("id", "label", "parents", "assignable", "description")
 
@@ -55,10 +54,6 @@ class EntityType:
         return entry
 
 
-Threshold = float | Mapping[str, Any]
-"""One for all types, or by level and type: see :meth:`Ontology.thresholds`."""
-
-
 class Ontology:
     """An immutable DAG of types. A type may have several parents.
 
@@ -71,7 +66,7 @@ class Ontology:
         OntologyError: on an empty list, a doubled id, a parent that is not in the list, or a cycle.
 
     Example:
-        >>> from ontology_finener import EntityType, Ontology
+        >>> from finener.ontology_finener import EntityType, Ontology
         >>> onto = Ontology("mine", [EntityType("org"), EntityType("org.team", parents=("org",))])
         >>> onto.closure(["org.team"])
         ['org', 'org.team']
@@ -86,7 +81,7 @@ class Ontology:
         self.ids: tuple[str, ...] = tuple(t.id for t in self.types)
         self._index = {type_id: i for i, type_id in enumerate(self.ids)}
         if len(self._index) < len(self.ids):
-            doubled = sorted({i for i in self.ids if self.ids.count(i) > 1})[:5]
+            doubled = sorted(i for i, n in Counter(self.ids).items() if n > 1)[:5]
             raise OntologyError(f"ontology {name!r} lists these types more than once: {doubled}")
         self.parents: tuple[tuple[int, ...], ...] = tuple(self._parent_indices(t) for t in self.types)
         self.depths: tuple[int, ...] = self._longest_paths()
@@ -102,15 +97,11 @@ class Ontology:
 
     def _longest_paths(self) -> tuple[int, ...]:
         """Depth of each type: edges on the longest path from a root, so that a parent is always less deep."""
-        children: list[list[int]] = [[] for _ in self.ids]
         waiting = [len(parents) for parents in self.parents]
-        for child, parents in enumerate(self.parents):
-            for parent in parents:
-                children[parent].append(child)
         depths = [0] * len(self.ids)
         ready = [i for i, n in enumerate(waiting) if n == 0]
         for node in ready:  # grows while we walk it
-            for child in children[node]:
+            for child in self.children[node]:
                 depths[child] = max(depths[child], depths[node] + 1)
                 waiting[child] -= 1
                 if waiting[child] == 0:
@@ -183,11 +174,6 @@ class Ontology:
         pairs = [(c, p) for c, parents in enumerate(self.parents) for p in parents]
         return sorted(pairs, key=lambda pair: (self.depths[pair[0]], pair))
 
-    @cached_property
-    def closure_pairs(self) -> list[tuple[int, int]]:
-        """Every (type, itself or ancestor) pair, sorted."""
-        return [(i, a) for i in range(len(self)) for a in sorted(self.ancestors[i] | {i})]
-
     def closure_indices(self, indices: Iterable[int]) -> list[int]:
         """The given types and all their ancestors, as sorted indices."""
         closed: set[int] = set()
@@ -227,12 +213,12 @@ class Ontology:
 
     # ---------------------------------------------------------------- hierarchy-aware targets
 
-    def soft_label_weights(self, decay: float = 0.5) -> Tensor:
-        """W of the soft loss: ``W[i, j]`` is the credit for predicting ``j`` when gold is ``i``.
+    def soft_label_rows(self, decay: float = 0.5) -> tuple[Tensor, Tensor, Tensor]:
+        """W of the soft loss, without its zeros: the credit for predicting one type when another is gold.
 
-        One on the diagonal, ``decay ** n`` for an ancestor ``n`` edges up (the shortest way), zero elsewhere. A column of a
-        type that is not assignable is zero: see :class:`EntityType`. A row whose whole credit falls on such columns keeps its
-        diagonal, so that every row can be normalised.
+        One for the gold type itself, ``decay ** n`` for an ancestor ``n`` edges up (the shortest way). A type that is not
+        assignable earns none: see :class:`EntityType`. A gold type whose whole credit would fall on such types keeps its
+        own, so that every row can be normalised.
 
         Source: the slides of Hagiwara et al. 2019 give the shape (largest on the diagonal, less for the parent, less again
         for the grandparent, zero elsewhere) and leave the numbers open; ``decay = 0.5`` is the default of the TAC scorer.
@@ -241,145 +227,30 @@ class Ontology:
             decay: in [0, 1]; 0 gives the identity, that is plain cross entropy.
 
         Returns:
-            float tensor (K, K).
+            ``gold`` and ``predicted`` (N) type indices, sorted by gold, then predicted, and ``credit`` (N) in (0, 1].
+
+        Raises:
+            OntologyError: on a decay out of range.
         """
         if not 0.0 <= decay <= 1.0:
             raise OntologyError(f"decay must lie in [0, 1], got {decay}")
-        weights = torch.zeros(len(self), len(self))
-        for i in range(len(self)):
-            for j, steps in self.steps_up(i).items():
-                weights[i, j] = decay**steps if self.types[j].assignable else 0.0
-        empty = weights.sum(1) == 0
-        weights[empty, empty] = 1.0
+        rows = [(i, j, float(decay) ** n) for i in range(len(self)) for j, n in sorted(self.steps_up(i).items())]
+        gold, predicted, credit = (torch.tensor(column, device="cpu") for column in zip(*rows, strict=True))
+        credit = credit * torch.tensor(self.assignable, device="cpu")[predicted]
+        totals = torch.zeros(len(self), device="cpu").index_add_(0, gold, credit)
+        credit[(gold == predicted) & (totals[gold] == 0)] = 1.0
+        kept = credit > 0
+        return gold[kept], predicted[kept], credit[kept]
+
+    def soft_label_weights(self, decay: float = 0.5) -> Tensor:
+        """W of the soft loss as a matrix, (K, K): ``W[i, j]`` is the credit for predicting ``j`` when gold is ``i``.
+
+        Args and errors are those of :meth:`soft_label_rows`.
+        """
+        gold, predicted, credit = self.soft_label_rows(decay)
+        weights = torch.zeros(len(self), len(self), device="cpu")
+        weights[gold, predicted] = credit
         return weights
-
-    # ---------------------------------------------------------------- coherent scores
-
-    @cached_property
-    def _edges_by_level(self) -> list[Tensor]:
-        """The edges as (2, n) index tensors of children and parents, one for each depth of the child, from the roots down."""
-        levels: dict[int, list[tuple[int, int]]] = {}
-        for child, parent in self.edges:
-            levels.setdefault(self.depths[child], []).append((child, parent))
-        with torch.device("cpu"):
-            return [torch.tensor(pairs).T for _, pairs in sorted(levels.items())]
-
-    def cap_by_parents(self, scores: Tensor) -> Tensor:
-        """No type scores above any of its parents; a parent is never lifted to its children.
-
-        Args:
-            scores: (M, C), sigmoid scores in [0, 1].
-
-        Returns:
-            (M, C), capped level by level along the edges.
-        """
-        scores = scores.clone()
-        for edges in self._edges_by_level:
-            children, parents = edges.to(scores.device)
-            scores.scatter_reduce_(1, children.expand(len(scores), -1), scores[:, parents], "amin")
-        return scores
-
-    def sum_over_subtrees(self, probabilities: Tensor) -> Tensor:
-        """The probability that a mention is of a type or of any type below it.
-
-        Args:
-            probabilities: (M, K), a softmax over the types.
-
-        Returns:
-            (M, K) in [0, 1]; with several parents a type counts once for each of its ancestors.
-        """
-        with torch.device("cpu"):
-            types, above = torch.tensor(self.closure_pairs).T.to(probabilities.device)
-        sums = torch.zeros_like(probabilities).index_add_(1, above, probabilities[:, types])
-        return sums.clamp(max=1.0)
-
-    def thresholds(self, threshold: Threshold) -> Tensor:
-        """The least score of each type.
-
-        Args:
-            threshold: one number in [0, 1], or ``{"default": 0.5, "levels": [0.6, 0.4], "types": {"per": 0.7}}``, of which the key
-                ``default`` must be there: a type has its own, else its level's (roots first), else the default.
-
-        Returns:
-            (C) in [0, 1].
-
-        Raises:
-            OntologyError: on another form, a number out of range, an unknown type, or more levels than there are.
-        """
-        parts = threshold if isinstance(threshold, Mapping) else {"default": threshold}
-        levels, own = parts.get("levels", []), parts.get("types", {})
-        if "default" not in parts or not parts.keys() <= {"default", "levels", "types"}:
-            raise OntologyError(f"expected a number or the keys default, levels and types; got {threshold!r}")
-        if (
-            not isinstance(levels, Sequence)
-            or not isinstance(own, Mapping)
-            or len(levels) > max(self.depths, default=0) + 1
-        ):
-            raise OntologyError(
-                f"expected a list of at most {max(self.depths, default=0) + 1} levels and a dict of types; got {threshold!r}"
-            )
-        for value in [parts["default"], *levels, *own.values()]:
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-                raise OntologyError(f"thresholds must lie in [0, 1]; got {value!r}")
-        least = [levels[depth] if depth < len(levels) else parts["default"] for depth in self.depths]
-        for type_id, value in own.items():
-            least[self.index(type_id)] = value
-        with torch.device("cpu"):
-            return torch.tensor(least, dtype=torch.float32)
-
-    def close(self, chosen: Tensor) -> Tensor:
-        """Adds the ancestors: (M, C) booleans → (M, C) booleans."""
-        closed = chosen.clone()
-        for edges in reversed(self._edges_by_level):
-            children, parents = edges.to(closed.device)
-            closed.scatter_reduce_(1, parents.expand(len(closed), -1), closed[:, children], "amax")
-        return closed
-
-    def choose_several(self, scores: Tensor, threshold: Threshold) -> Tensor:
-        """Each mention's assignable types that score at least their threshold; where none does, the best one. With their ancestors.
-
-        Args:
-            scores: (M, C), coherent: see :meth:`cap_by_parents`. Ties for the best go to the deepest type.
-            threshold: see :meth:`thresholds`.
-
-        Returns:
-            (M, C) booleans, closed under ancestors.
-        """
-        assignable = torch.tensor(self.assignable, device=scores.device)
-        chosen = (scores >= self.thresholds(threshold).to(scores.device)) & assignable
-        for row in (~chosen.any(1)).nonzero()[:, 0].tolist():
-            own = scores[row].masked_fill(~assignable, -1.0)
-            chosen[row, max((own == own.max()).nonzero()[:, 0].tolist(), key=self.depths.__getitem__)] = True
-        return self.close(chosen)
-
-    def choose_paths(self, scores: Tensor, best: Tensor, threshold: Threshold) -> Tensor:
-        """Each mention's best type and its ancestors, less what scores below its threshold; a root always stays.
-
-        Args:
-            scores: (M, K), coherent: see :meth:`sum_over_subtrees`.
-            best: (M) indices of the best types.
-            threshold: see :meth:`thresholds`.
-
-        Returns:
-            (M, K) booleans, closed under ancestors.
-        """
-        path = self.close(torch.zeros_like(scores, dtype=torch.bool).scatter_(1, best[:, None], True))
-        assignable = torch.tensor(self.assignable, device=scores.device)
-        is_root = torch.tensor([not parents for parents in self.parents], device=scores.device)
-        passes = (scores >= self.thresholds(threshold).to(scores.device)) & assignable
-        return self.close(path & (passes | is_root))
-
-    def named_scores(self, scores: Tensor, chosen: Tensor) -> list[dict[str, float]]:
-        """Ids and scores of the chosen types of each mention, from the roots down.
-
-        Args:
-            scores: (M, C). chosen: (M, C) booleans.
-        """
-        rows = []
-        for row, own in zip(scores.tolist(), chosen, strict=True):
-            indices = sorted(own.nonzero()[:, 0].tolist(), key=self.depths.__getitem__)
-            rows.append({self.ids[i]: row[i] for i in indices})
-        return rows
 
     # ---------------------------------------------------------------- parts, files
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from finener.decoding_finener import ChosenTypes, Threshold, type_decoder
 from finener.metrics.pairing import PairingError
-from finener.ontology_finener import Ontology, Threshold
+from finener.ontology_finener import Ontology
 
 BY = ("global", "level", "type")
 CANDIDATES = tuple(i / 20 for i in range(20))
-Measure = Callable[["DevScores", Ontology, Threshold], float]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class DevScores:
     """What a model says of dev data before anything is cut. M predicted mentions, C types, D documents.
 
     Args:
-        scores: (M, C) coherent.
+        scores: (M, C) in [0, 1], coherent.
         best: (M) the best types, where the model gives each mention one path; None where it gives several.
         gold: (M, C) closed gold types of the mention of that span; none where gold has no such mention.
         document: (M) the number of its document.
@@ -73,13 +73,13 @@ class Calibration:
 
 
 def dev_scores(
-    gold: Sequence[Mapping[str, Any]], predicted: Sequence[Mapping[str, Any]], ontology: Ontology, *, is_path: bool
+    gold: Sequence[Mapping[str, Any]], predicted: Iterable[Mapping[str, Any]], ontology: Ontology, *, is_path: bool
 ) -> DevScores:
     """Brings predictions that were made with a threshold of 0 into rows.
 
     Args:
         gold: exhaustive records typed with ``ontology``.
-        predicted: one for each, in the same order.
+        predicted: one for each, in the same order. They may come one by one: with all types in each, they take more room than their rows.
         ontology: of the types.
         is_path: each mention has one path of types (softmax); otherwise all types (sigmoid).
 
@@ -103,9 +103,8 @@ def dev_scores(
         }
         for mention in prediction["mentions"]:
             indices = [ontology.index(type_id) for type_id in mention["types"]]
-            rows.append(
-                torch.zeros(len(ontology)).scatter_(0, torch.tensor(indices), torch.tensor(mention["type_scores"]))
-            )
+            rows.append(torch.zeros(len(ontology)))
+            rows[-1][indices] = torch.tensor(mention["type_scores"])
             targets.append(torch.zeros(len(ontology), dtype=torch.bool))
             targets[-1][own.pop((mention["start"], mention["end"]), [])] = True
             numbers.append(number)
@@ -120,27 +119,40 @@ def dev_scores(
     return DevScores(scores, best, gold_types, numbers, missed, mentions)
 
 
-def _choose(dev: DevScores, ontology: Ontology, threshold: Threshold) -> Tensor:
-    if dev.best is None:
-        return ontology.choose_several(dev.scores, threshold)
-    return ontology.choose_paths(dev.scores, dev.best, threshold)
-
-
 def pair_f1(dev: DevScores, ontology: Ontology, threshold: Threshold) -> float:
     """F1 of (span, type) pairs on closed type sets."""
     chosen = _choose(dev, ontology, threshold)
-    hits, predicted = int((chosen & dev.gold).sum()), int(chosen.sum())
-    return 2 * hits / max(1, predicted + int(dev.gold.sum()) + int(dev.missed.sum()))
+    hits = int(dev.gold[chosen.mentions, chosen.types].sum())
+    return 2 * hits / max(1, len(chosen.types) + _gold_items(dev, "pairs"))
 
 
 def strict_f1(dev: DevScores, ontology: Ontology, threshold: Threshold) -> float:
     """F1 of mentions whose span and whole type set are right."""
     chosen = _choose(dev, ontology, threshold)
-    hits = int(((chosen == dev.gold).all(1) & dev.gold.any(1)).sum())
-    return 2 * hits / max(1, len(chosen) + int(dev.gold_mentions.sum()))
+    hits, predicted = torch.zeros(2, len(dev.scores), dtype=torch.long)
+    hits.index_add_(0, chosen.mentions, dev.gold[chosen.mentions, chosen.types].long())
+    predicted.index_add_(0, chosen.mentions, torch.ones_like(chosen.types))
+    right = (hits == predicted) & (hits == dev.gold.sum(1)) & (hits > 0)
+    return 2 * int(right.sum()) / max(1, len(dev.scores) + _gold_items(dev, "strict"))
 
 
 MEASURES = {"pairs": pair_f1, "strict": strict_f1}
+
+
+def _choose(dev: DevScores, ontology: Ontology, threshold: Threshold) -> ChosenTypes:
+    decoder = type_decoder(ontology, dev.scores.device)
+    if dev.best is None:
+        return decoder.choose_several(dev.scores, threshold)
+    mentions, types = decoder.paths(dev.best)
+    found = ChosenTypes(mentions, types, dev.scores[mentions, types], len(dev.scores))
+    return decoder.cut_paths(found, threshold)
+
+
+def _gold_items(dev: DevScores, measure: str) -> int:
+    """What recall is of: (span, type) pairs, or mentions."""
+    if measure == "pairs":
+        return int(dev.gold.sum()) + int(dev.missed.sum())
+    return int(dev.gold_mentions.sum())
 
 
 def tune(dev: DevScores, ontology: Ontology, by: str, measure: str = "pairs", least: int = 20) -> Threshold:
@@ -153,29 +165,19 @@ def tune(dev: DevScores, ontology: Ontology, by: str, measure: str = "pairs", le
         measure: one of MEASURES.
         least: gold mentions that a type must have to get a threshold of its own.
     """
-    f1 = MEASURES[measure]
-    default = max(CANDIDATES, key=lambda value: f1(dev, ontology, value))
+    search = ThresholdSearch(dev, ontology, measure)
+    default = CANDIDATES[search.improve(list(range(len(ontology))))]
     if by == "global":
         return default
-    parts: dict[str, Any] = {"default": default, "levels": [default] * (max(ontology.depths) + 1), "types": {}}
-    for level in range(len(parts["levels"])):
-        _improve(parts, parts["levels"], level, dev, ontology, f1)
+    levels: list[list[int]] = [[] for _ in range(max(ontology.depths) + 1)]
+    for i, depth in enumerate(ontology.depths):
+        levels[depth].append(i)
+    own: dict[str, float] = {}
+    parts = {"default": default, "levels": [CANDIDATES[search.improve(level)] for level in levels], "types": own}
     if by == "type":
-        enough = (dev.gold.sum(0) >= least).nonzero()[:, 0].tolist()
-        for i in enough:
-            parts["types"][ontology.ids[i]] = parts["levels"][ontology.depths[i]]
-            _improve(parts, parts["types"], ontology.ids[i], dev, ontology, f1)
+        for i in (dev.gold.sum(0) >= least).nonzero()[:, 0].tolist():
+            own[ontology.ids[i]] = CANDIDATES[search.improve([i])]
     return parts
-
-
-def _improve(parts: dict[str, Any], place: Any, key: Any, dev: DevScores, ontology: Ontology, f1: Measure) -> None:
-    """Sets ``place[key]`` to the best candidate, if that gains anything."""
-    best, kept = f1(dev, ontology, parts), place[key]
-    for value in CANDIDATES:
-        place[key] = value
-        if (found := f1(dev, ontology, parts)) > best:
-            best, kept = found, value
-    place[key] = kept
 
 
 def calibrate(

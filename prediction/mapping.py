@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from finener.decoding_finener import type_decoder
 from finener.ontology_finener import Ontology, OntologyError
 
 
@@ -51,8 +52,8 @@ class TypeMapping:
             froms, tos = torch.tensor(self.pairs, device=source_scores.device).T
             weighted = source_scores[:, froms] * source_scores.new_tensor(self.weights)
             scores.scatter_reduce_(1, tos.expand(len(source_scores), -1), weighted, "amax")
-        for child, parent in reversed(self.target.edges):
-            scores[:, parent] = torch.maximum(scores[:, parent], scores[:, child])
+        for children, parents in reversed(type_decoder(self.target, scores.device).levels):
+            scores.scatter_reduce_(1, parents.expand(len(scores), -1), scores[:, children], "amax")
         return scores
 
     def mean_weights(self) -> Tensor:

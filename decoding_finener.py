@@ -1,0 +1,276 @@
+"""From scores to types: which types of an ontology each mention is given.
+
+Letters in shape comments: M mentions, C types of one ontology (source or target), N (mention, type) pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .ontology_finener import Ontology, OntologyError
+
+BLOCK_CELLS = 1 << 19  # what is summed at a time stays in a processor's cache
+
+Threshold = float | Mapping[str, Any]
+"""One for all types, or by level and type: see :func:`read_threshold`."""
+
+
+def read_threshold(threshold: Threshold, ontology: Ontology) -> tuple[float, Sequence[float], Mapping[str, float]]:
+    """The parts of a threshold: a type has its own, else its level's, else the default.
+
+    Args:
+        threshold: one number in [0, 1], or ``{"default": 0.5, "levels": [0.6, 0.4], "types": {"per": 0.7}}``, of which the key
+            ``default`` must be there; levels go from the roots down.
+        ontology: of the types.
+
+    Returns:
+        The default, those of the first levels, and those of single types by id; each in [0, 1].
+
+    Raises:
+        OntologyError: on another form, a number out of range, an unknown type, or more levels than there are.
+    """
+    parts = threshold if isinstance(threshold, Mapping) else {"default": threshold}
+    levels, own = parts.get("levels", []), parts.get("types", {})
+    if "default" not in parts or not parts.keys() <= {"default", "levels", "types"}:
+        raise OntologyError(f"expected a number or the keys default, levels and types; got {threshold!r}")
+    n_levels = max(ontology.depths) + 1
+    if not isinstance(levels, Sequence) or not isinstance(own, Mapping) or len(levels) > n_levels:
+        raise OntologyError(f"expected a list of at most {n_levels} levels and a dict of types; got {threshold!r}")
+    for value in [parts["default"], *levels, *own.values()]:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise OntologyError(f"thresholds must lie in [0, 1]; got {value!r}")
+    for type_id in own:
+        ontology.index(type_id)
+    return parts["default"], levels, own
+
+
+class ChosenTypes(NamedTuple):
+    """The types of M mentions as N (mention, type, score) triples, by mention and then from the roots down.
+
+    Args:
+        mentions, types: (N) indices.
+        scores: (N) in [0, 1].
+        n_mentions: M.
+    """
+
+    mentions: Tensor
+    types: Tensor
+    scores: Tensor
+    n_mentions: int
+
+
+class _Lists:
+    """Lists of different lengths end to end, to be looked up many at a time."""
+
+    def __init__(self, lists: Sequence[Sequence[Any]], device: torch.device):
+        self.items = torch.tensor([item for row in lists for item in row], device=device)
+        self.sizes = torch.tensor([len(row) for row in lists], device=device)
+        self.starts = self.sizes.cumsum(0) - self.sizes
+
+    def __call__(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """(N) numbers of lists → for each item of these the place in ``wanted`` that it comes from, and the items."""
+        sizes = self.sizes[wanted]
+        places = torch.repeat_interleave(sizes)
+        shifts = self.starts[wanted] - (sizes.cumsum(0) - sizes)
+        return places, self.items[shifts[places] + torch.arange(len(places), device=places.device)]
+
+
+class TypeDecoder:
+    """Chooses types by their scores; get one by :func:`type_decoder`, which keeps it.
+
+    Scores are made coherent first: a sigmoid score is capped by those of all ancestors, a softmax score is the sum over the type
+    and all below it. Few of the M · C pairs are ever chosen, so only these are looked at, where they are few.
+
+    Args:
+        ontology: the C types.
+        device: of the scores.
+
+    Raises:
+        OntologyError: when no type is assignable.
+    """
+
+    def __init__(self, ontology: Ontology, device: torch.device):
+        if not any(ontology.assignable):
+            raise OntologyError(f"no type of ontology {ontology.name!r} is assignable, so that none can be chosen")
+        self.ontology, self.device = ontology, device
+        self.depths = torch.tensor(ontology.depths, device=device)
+        self.assignable = torch.tensor(ontology.assignable, device=device)
+        self.from_roots = self.depths.argsort(stable=True)
+        self.ranks = self.from_roots.argsort()
+        self.closures = _Lists([sorted(above | {i}) for i, above in enumerate(ontology.ancestors)], device)
+        # Every assignable type is one of these or below one, so that none scores higher than the best of them.
+        over = [any(ontology.assignable[a] for a in above) for above in ontology.ancestors]
+        self.highest = (self.assignable & ~torch.tensor(over, device=device)).nonzero()[:, 0]
+
+    @cached_property
+    def levels(self) -> list[Tensor]:
+        """The edges as (2, n) indices of children and parents, one for each depth of the child, from the roots down."""
+        by_depth = groupby(self.ontology.edges, key=lambda edge: self.ontology.depths[edge[0]])
+        return [torch.tensor(list(edges), device=self.device).T for _, edges in by_depth]
+
+    @cached_property
+    def _runs(self) -> tuple[Tensor, _Lists]:
+        """An order of the types in which those below a type stand together, and each type's runs [start, stop) in it.
+
+        A type has one run; more only where one below it has a further parent.
+        """
+        ontology = self.ontology
+        order, stack = [], list(ontology.roots)
+        while stack:
+            order.append(stack.pop())
+            stack += [child for child in ontology.children[order[-1]] if ontology.parents[child][0] == order[-1]]
+        runs = [[(place, place + 1)] for place in torch.tensor(order).argsort().tolist()]
+        for i in sorted(order, key=ontology.depths.__getitem__, reverse=True):
+            found = sorted(run for of in (i, *ontology.children[i]) for run in runs[of])
+            runs[i] = [found[0]]
+            for start, stop in found[1:]:
+                if start <= runs[i][-1][1]:
+                    start, stop = runs[i][-1][0], max(stop, runs[i].pop()[1])
+                runs[i].append((start, stop))
+        return torch.tensor(order, device=self.device), _Lists(runs, self.device)
+
+    def _least(self, threshold: Threshold) -> Tensor:
+        """The least score of each type, (C)."""
+        default, levels, own = read_threshold(threshold, self.ontology)
+        by_level = [*levels, *[default] * (len(self.levels) + 1 - len(levels))]
+        least = torch.tensor(by_level, dtype=torch.float32, device=self.device)[self.depths]
+        indices = torch.tensor(list(map(self.ontology.index, own)), dtype=torch.long, device=self.device)
+        return least.index_copy_(0, indices, least.new_tensor(list(own.values())))
+
+    # ---------------------------------------------------------------- coherent scores
+
+    def scores(self, logits: Tensor, *, one_type: bool = False) -> Tensor:
+        """The coherent scores of all types.
+
+        Args:
+            logits: (M, C) raw.
+            one_type: softmax over the types; otherwise a sigmoid for each.
+
+        Returns:
+            (M, C) in [0, 1], no type above any of its parents.
+        """
+        if not one_type:
+            return self._capped(logits.float().sigmoid())
+        mentions, types = torch.ones_like(logits, dtype=torch.bool).nonzero(as_tuple=True)
+        return self._below(logits.float().softmax(1), mentions, types).view_as(logits)
+
+    def _capped(self, scores: Tensor) -> Tensor:
+        """Sigmoid scores (M, C), each capped by those of its type's ancestors."""
+        scores = scores.clone()
+        for children, parents in self.levels:
+            scores.scatter_reduce_(1, children.expand(len(scores), -1), scores[:, parents], "amin")
+        return scores
+
+    def _capped_at(self, scores: Tensor, mentions: Tensor, types: Tensor) -> Tensor:
+        """As :meth:`_capped`, at N pairs only."""
+        if 8 * len(types) > scores.numel():  # most of them: it takes less to work on all
+            return self._capped(scores)[mentions, types]
+        places, above = self.closures(types)
+        return scores[mentions, types].scatter_reduce_(0, places, scores[mentions[places], above], "amin")
+
+    def _below(self, probabilities: Tensor, mentions: Tensor, types: Tensor) -> Tensor:
+        """Softmax scores (M, C), summed over the type and all below it, each once: at N pairs, sorted by mention."""
+        order, runs = self._runs
+        fine = torch.float32 if self.device.type == "mps" else torch.float64  # Apple's GPUs have no fp64
+        places, runs_of = runs(types)
+        wanted = torch.cat([mentions[places, None], runs_of], 1)
+        n_rows = max(1, BLOCK_CELLS // len(order))
+        sizes, parts = (wanted[:, 0] // n_rows).bincount().tolist(), [probabilities.new_zeros(0, dtype=fine)]
+        for block, of_block in zip(probabilities.split(n_rows), wanted.split(sizes), strict=False):
+            sums = block[:, order].cumsum(1, dtype=fine)
+            row, start, stop = of_block.T
+            row = row % n_rows
+            parts.append(sums[row, stop - 1] - sums[row, start - 1] * (start > 0))
+        totals = parts[0].new_zeros(len(types)).index_add_(0, places, torch.cat(parts))
+        return totals.clamp(0.0, 1.0).to(probabilities.dtype)
+
+    # ---------------------------------------------------------------- choosing
+
+    @torch.no_grad()
+    def choose(self, logits: Tensor, threshold: Threshold, *, one_type: bool = False) -> ChosenTypes:
+        """The types of each mention, at least one, closed under ancestors; arguments as in :meth:`scores` and :func:`read_threshold`."""
+        if not one_type:
+            return self.choose_several(logits.float().sigmoid(), threshold)
+        mentions, types = self.paths(logits.argmax(1))
+        scores = self._below(logits.float().softmax(1), mentions, types)
+        return self.cut_paths(ChosenTypes(mentions, types, scores, len(logits)), threshold)
+
+    def choose_several(self, scores: Tensor, threshold: Threshold) -> ChosenTypes:
+        """Each mention's assignable types that score at least their threshold; where none does, the best one. With their ancestors.
+
+        Args:
+            scores: (M, C) in [0, 1], coherent or not yet. Ties for the best go to the deepest type, then to the first.
+            threshold: see :func:`read_threshold`.
+        """
+        mentions, types = self._passing(scores, self._least(threshold))
+        rest = torch.ones(len(scores), dtype=torch.bool, device=self.device).index_fill_(0, mentions, False)
+        rest = rest.nonzero()[:, 0]
+        mentions, types = torch.cat([mentions, rest]), torch.cat([types, self.best(scores[rest])])
+        mentions, types = self._closed(mentions, types, len(scores))
+        return ChosenTypes(mentions, types, self._capped_at(scores, mentions, types), len(scores))
+
+    def best(self, scores: Tensor) -> Tensor:
+        """The assignable type of the highest coherent score, (M), of scores as in :meth:`choose_several`."""
+        mentions = torch.arange(len(scores), device=self.device).repeat_interleave(len(self.highest))
+        tops = self._capped_at(scores, mentions, self.highest.repeat(len(scores)))
+        mentions, types = self._passing(scores, tops.view(len(scores), len(self.highest)).amax(1, keepdim=True))
+        last = len(self.depths) - 1
+        deepest = self.depths[types] * (last + 1) + last - types  # and, of equally deep ones, the first
+        best = deepest.new_zeros(len(scores)).scatter_reduce_(0, mentions, deepest, "amax")
+        return last - best % (last + 1)
+
+    def _passing(self, scores: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+        """The pairs of mentions and assignable types whose coherent score is at least ``least``, (C) or (M, 1)."""
+        mentions, types = ((scores >= least) & self.assignable).nonzero(as_tuple=True)
+        passes = self._capped_at(scores, mentions, types) >= least.expand_as(scores)[mentions, types]
+        return mentions[passes], types[passes]
+
+    def paths(self, best: Tensor) -> tuple[Tensor, Tensor]:
+        """The pairs of mentions and of their best types (M) with all ancestors."""
+        return self._closed(torch.arange(len(best), device=self.device), best, len(best))
+
+    def cut_paths(self, found: ChosenTypes, threshold: Threshold) -> ChosenTypes:
+        """Paths less what is not assignable or scores below its threshold, where nothing below it stays; a root always does."""
+        mentions, types, scores, n_mentions = found
+        passes = (scores >= self._least(threshold)[types]) & self.assignable[types] | (self.depths[types] == 0)
+        kept = self._keys(*self._closed(mentions[passes], types[passes], n_mentions))
+        places = torch.searchsorted(self._keys(mentions, types), kept)
+        return ChosenTypes(mentions[places], types[places], scores[places], n_mentions)
+
+    def _keys(self, mentions: Tensor, types: Tensor) -> Tensor:
+        """A number for each pair that grows by mention and then from the roots down."""
+        return mentions * len(self.ranks) + self.ranks[types]
+
+    def _closed(self, mentions: Tensor, types: Tensor, n_mentions: int) -> tuple[Tensor, Tensor]:
+        """The pairs and those of all ancestors, each once, in the order of :class:`ChosenTypes`."""
+        n_types = len(self.ranks)
+        if 8 * len(types) > n_mentions * n_types:
+            chosen = torch.zeros(n_mentions, n_types, dtype=torch.bool, device=self.device)
+            chosen[mentions, types] = True
+            for children, parents in reversed(self.levels):
+                chosen.scatter_reduce_(1, parents.expand(n_mentions, -1), chosen[:, children], "amax")
+            mentions, ranks = chosen[:, self.from_roots].nonzero(as_tuple=True)
+            return mentions, self.from_roots[ranks]
+        places, above = self.closures(types)
+        keys = self._keys(mentions[places], above).unique()
+        return keys // n_types, self.from_roots[keys % n_types]
+
+    def named(self, chosen: ChosenTypes) -> list[dict[str, float]]:
+        """Ids and scores of the types of each mention, from the roots down."""
+        rows: list[dict[str, float]] = [{} for _ in range(chosen.n_mentions)]
+        ids = self.ontology.ids
+        for mention, i, score in zip(*(column.tolist() for column in chosen[:3]), strict=True):
+            rows[mention][ids[i]] = score
+        return rows
+
+
+@lru_cache(maxsize=8)
+def type_decoder(ontology: Ontology, device: torch.device) -> TypeDecoder:
+    """The decoder of an ontology's scores on a device, built once."""
+    return TypeDecoder(ontology, device)
