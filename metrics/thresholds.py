@@ -155,6 +155,96 @@ def _gold_items(dev: DevScores, measure: str) -> int:
     return int(dev.gold_mentions.sum())
 
 
+NEVER = len(CANDIDATES)  # the threshold, as the number of a candidate, of types that nobody has tried yet
+PAIRS_AT_ONCE = 4096
+
+
+class _Search:
+    """Tries thresholds of some types while those of the others stay.
+
+    A mention has a type when this or a type below it passes. So all that is kept is how many such types pass, for each type and mention:
+    other thresholds for a few types change the counts of these and of their ancestors only, however many types there are. Arrays are
+    (types, M): a type is looked at in all mentions at once. At the start no type passes.
+
+    Args:
+        dev: what to choose by.
+        ontology: of the types.
+        measure: one of MEASURES.
+    """
+
+    def __init__(self, dev: DevScores, ontology: Ontology, measure: str):
+        self.decoder = type_decoder(ontology, dev.scores.device)
+        self.measure, self.gold_items = measure, _gold_items(dev, measure)
+        self.gold, self.in_gold = dev.gold.T.contiguous(), dev.gold.sum(1)
+        self.candidate = torch.full((len(ontology),), NEVER)
+        # How many of the candidates, the lowest first, each score passes.
+        passed = torch.bucketize(dev.scores.T.contiguous(), torch.tensor(CANDIDATES), right=True, out_int32=True)
+        self.passed = passed.to(torch.uint8) * self.decoder.assignable[:, None]
+        self.passing = torch.zeros_like(self.passed, dtype=torch.int32)
+        best = self.decoder.best(dev.scores) if dev.best is None else dev.best
+        mentions, types = self.decoder.paths(best)
+        path = torch.zeros_like(self.gold).index_put_((types, mentions), torch.tensor(True))
+        self.fallback = self._counts(path)
+        if dev.best is not None:
+            is_root = (self.decoder.depths == 0)[:, None]
+            self.passed *= path & ~is_root
+            self.passing += path & is_root  # roots of a path always stay
+        self.n_passing = self.passing.sum(0)
+        self.counts = self._counts(self.passing > 0)
+
+    def _counts(self, chosen: Tensor) -> Tensor:
+        """Chosen types and right ones of each mention, (2, M), of booleans (C, M)."""
+        return torch.stack([chosen.sum(0), (chosen & self.gold).sum(0)])
+
+    def improve(self, group: Sequence[int]) -> float:
+        """Gives types that have the same threshold the candidate with the best F1, if that gains anything; returns their threshold."""
+        members = torch.tensor(group)
+        places, above = self.decoder.closures(members)
+        columns, rows = above.unique(return_inverse=True)
+        passed, now = self.passed[members], int(self.candidate[members[0]])
+        old = self._above(passed > now, places, rows, len(columns), "sum")
+        others = self.passing[columns] - old > 0
+        lost = (self.passing[columns] > 0) & ~others
+        base = self.counts - torch.stack([lost.sum(0), (lost & self.gold[columns]).sum(0)])
+        most = self._above(passed, places, rows, len(columns), "amax").long()
+        counts = base + torch.stack([_at_least(most, ~others), _at_least(most, ~others & self.gold[columns])], 1)
+        rest = self.n_passing - (passed > now).sum(0)
+        is_typed = (rest > 0) | (passed.amax(0) > torch.arange(NEVER)[:, None])
+        found = self._f1(torch.where(is_typed[:, None], counts, self.fallback))
+        best = max(range(NEVER), key=found.__getitem__)
+        if now == NEVER or found[best] > found[now]:
+            self.candidate[members] = best
+            self.counts, self.n_passing = counts[best], rest + (passed > best).sum(0)
+            self.passing[columns] += self._above(passed > best, places, rows, len(columns), "sum") - old
+            now = best
+        return CANDIDATES[now]
+
+    def _above(self, values: Tensor, places: Tensor, rows: Tensor, n_rows: int, how: str) -> Tensor:
+        """The sum or the highest of the members' values (members, M) at each of their closure's types, (rows, M)."""
+        dtype = torch.int32 if how == "sum" else values.dtype
+        found = torch.zeros(n_rows, values.shape[1], dtype=dtype)
+        for part in torch.arange(len(places)).split(PAIRS_AT_ONCE):
+            index = rows[part, None].expand(-1, values.shape[1])
+            found.scatter_reduce_(0, index, values[places[part]].to(dtype), how)
+        return found
+
+    def _f1(self, counts: Tensor) -> list[float]:
+        """F1 of chosen and right types, (candidates, 2, M)."""
+        predicted, hits = counts.unbind(1)
+        if self.measure == "pairs":
+            right, n_predicted = hits.sum(1).tolist(), predicted.sum(1).tolist()
+        else:
+            right = ((hits == predicted) & (hits == self.in_gold) & (hits > 0)).sum(1).tolist()
+            n_predicted = [counts.shape[2]] * len(counts)
+        return [2 * r / max(1, n + self.gold_items) for r, n in zip(right, n_predicted, strict=True)]
+
+
+def _at_least(most: Tensor, counted: Tensor) -> Tensor:
+    """For each candidate the counted types of each mention that pass it, (candidates, M), of (types, M)."""
+    histogram = torch.zeros(NEVER + 1, most.shape[1], dtype=torch.long).scatter_add_(0, most, counted.long())
+    return histogram.flip(0).cumsum(0).flip(0)[1:]
+
+
 def tune(dev: DevScores, ontology: Ontology, by: str, measure: str = "pairs", least: int = 20) -> Threshold:
     """The thresholds with the best F1 on dev; of equal ones the lowest, and a level or a type leaves its elders' only to gain.
 
@@ -165,18 +255,18 @@ def tune(dev: DevScores, ontology: Ontology, by: str, measure: str = "pairs", le
         measure: one of MEASURES.
         least: gold mentions that a type must have to get a threshold of its own.
     """
-    search = ThresholdSearch(dev, ontology, measure)
-    default = CANDIDATES[search.improve(list(range(len(ontology))))]
+    search = _Search(dev, ontology, measure)
+    default = search.improve(range(len(ontology)))
     if by == "global":
         return default
     levels: list[list[int]] = [[] for _ in range(max(ontology.depths) + 1)]
     for i, depth in enumerate(ontology.depths):
         levels[depth].append(i)
     own: dict[str, float] = {}
-    parts = {"default": default, "levels": [CANDIDATES[search.improve(level)] for level in levels], "types": own}
+    parts = {"default": default, "levels": [search.improve(level) for level in levels], "types": own}
     if by == "type":
         for i in (dev.gold.sum(0) >= least).nonzero()[:, 0].tolist():
-            own[ontology.ids[i]] = CANDIDATES[search.improve([i])]
+            own[ontology.ids[i]] = search.improve([i])
     return parts
 
 

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     now = getattr(config, knob)
     setattr(config, knob, 0.0)  # so that nothing is cut
     gold = list(read_records(args.dev, ontology))
-    predicted = list(predict_records(pipe, gold, head=head))
+    predicted = predict_records(pipe, gold, head=head)
     dev = dev_scores(gold, predicted, ontology, is_path=head == "target" and config.target_activation == "softmax")
     found = calibrate(dev, ontology, now, args.by, args.folds, args.seed, args.measure)
     setattr(config, knob, found.threshold)
