@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -223,7 +224,7 @@ class _Search:
         """The sum or the highest of the members' values (members, M) at each of their closure's types, (rows, M)."""
         dtype = torch.int32 if how == "sum" else values.dtype
         found = torch.zeros(n_rows, values.shape[1], dtype=dtype)
-        for part in torch.arange(len(places)).split(PAIRS_AT_ONCE):
+        for part in values.any(1)[places].nonzero()[:, 0].split(PAIRS_AT_ONCE):
             index = rows[part, None].expand(-1, values.shape[1])
             found.scatter_reduce_(0, index, values[places[part]].to(dtype), how)
         return found
@@ -255,19 +256,22 @@ def tune(dev: DevScores, ontology: Ontology, by: str, measure: str = "pairs", le
         measure: one of MEASURES.
         least: gold mentions that a type must have to get a threshold of its own.
     """
+    *_, threshold = islice(_tuned(dev, ontology, measure, least), BY.index(by) + 1)
+    return threshold
+
+
+def _tuned(dev: DevScores, ontology: Ontology, measure: str, least: int = 20) -> Iterator[Threshold]:
+    """What :func:`tune` finds for each of BY in turn: each kind starts from the one before."""
     search = _Search(dev, ontology, measure)
     default = search.improve(range(len(ontology)))
-    if by == "global":
-        return default
+    yield default
     levels: list[list[int]] = [[] for _ in range(max(ontology.depths) + 1)]
     for i, depth in enumerate(ontology.depths):
         levels[depth].append(i)
-    own: dict[str, float] = {}
-    parts = {"default": default, "levels": [search.improve(level) for level in levels], "types": own}
-    if by == "type":
-        for i in (dev.gold.sum(0) >= least).nonzero()[:, 0].tolist():
-            own[ontology.ids[i]] = search.improve([i])
-    return parts
+    by_level = {"default": default, "levels": [search.improve(level) for level in levels]}
+    yield by_level | {"types": {}}
+    own = (dev.gold.sum(0) >= least).nonzero()[:, 0].tolist()
+    yield by_level | {"types": {ontology.ids[i]: search.improve([i]) for i in own}}
 
 
 def calibrate(
@@ -305,10 +309,15 @@ def calibrate(
         (dev.of_documents(set(order) - set(fold)), dev.of_documents(fold))
         for fold in (order[i::folds] for i in range(folds))
     ]
-    f1, held_out = MEASURES[measure], {}
-    for kind in BY if by == "auto" else (by,):
-        found = [f1(test, ontology, tune(train, ontology, kind, measure)) for train, test in parts]
-        held_out[kind] = sum(found) / len(found)
+    f1 = MEASURES[measure]
+    kinds = BY if by == "auto" else (by,)
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for train, test in parts:
+        tuned = islice(_tuned(train, ontology, measure), BY.index(kinds[-1]) + 1)
+        for kind, threshold in zip(BY, tuned, strict=False):
+            if kind in found:
+                found[kind].append(f1(test, ontology, threshold))
+    held_out = {kind: sum(values) / len(values) for kind, values in found.items()}
     kind = max(held_out, key=held_out.__getitem__)
     threshold = tune(dev, ontology, kind, measure)
     return Calibration(threshold, kind, f1(dev, ontology, now), f1(dev, ontology, threshold), held_out)
