@@ -1,7 +1,7 @@
 """How long it takes to choose the types of a batch of mentions from their logits, sparse as now and dense as before.
 
 Each figure is a median over interleaved runs, in milliseconds on one thread. Both forms must choose the same. The types are those of
-YAGO 3's WordNet classes (68,423), and those that are shipped. Writes results/bench_decoding.json.
+YAGO 3's WordNet classes (68,422), and those that are shipped. Writes results/bench_decoding.json.
 
 Usage: python benchmarks/decoding.py --data PATH_TO_SHARED_DATA [--mentions 100] [--runs 15]
 """
@@ -9,10 +9,10 @@ Usage: python benchmarks/decoding.py --data PATH_TO_SHARED_DATA [--mentions 100]
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +23,7 @@ from torch import Tensor
 from finener.decoding_finener import TypeDecoder
 from finener.ontology_finener import EntityType, Ontology
 from finener.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "scripts"))
-from build_ontologies import WordNet
+from finener.scripts.build_ontologies import WordNet
 
 STATE_SIZE = 400  # of a mention, for the matrix product beside which decoding runs
 THRESHOLD = 0.5
@@ -33,8 +31,6 @@ THRESHOLD = 0.5
 
 def yago_classes(folder: Path) -> Ontology:
     """All WordNet classes of YAGO, with the hypernyms of WordNet 3.0."""
-    import gzip
-
     net = WordNet.read(folder)
     whole = Ontology("yago", [EntityType(o, net.lemmas[o][0], tuple(net.above(o))) for o in net.lemmas])
     with gzip.open(folder / "wordnet_classes.tsv.gz", "rt", encoding="utf-8") as lines:
@@ -126,7 +122,7 @@ def measure(ontology: Ontology, mentions: int, runs: int) -> dict[str, dict[str,
             "softmax, sparse": lambda x=logits: decoder.named(decoder.choose(x, THRESHOLD, one_type=True)),
             "softmax, dense": lambda x=logits: dense.path(x),
         }
-        for kind, tolerance in (("sigmoid", 0.0), ("softmax", 1e-4)):  # the dense form adds 68,423 numbers in fp32
+        for kind, tolerance in (("sigmoid", 0.0), ("softmax", 1e-4)):  # the dense form adds 68,422 numbers in fp32
             if not _same(ways[f"{kind}, sparse"](), ways[f"{kind}, dense"](), tolerance):
                 raise SystemExit(f"the two forms do not choose the same {kind} types: {make.__name__}")
         times: dict[str, list[float]] = {name: [] for name in ways}
