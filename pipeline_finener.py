@@ -5,15 +5,18 @@ Offsets are Python code points, half-open. T sub-tokens, W words, F shape featur
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, pairwise, repeat, zip_longest
+from math import inf
 from typing import Any
 
 import torch
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import Pipeline, PreTrainedTokenizerBase
 
 from .configuration_finener import FinenerConfig
@@ -21,6 +24,8 @@ from .layers_finener import SHAPE_FEATURES
 from .ontology_finener import Ontology
 
 MAX_TOKENS = 512  # of a window, special ones included
+READ_AHEAD_TEXTS = 1024  # among so many the windows of like length are put together
+READ_AHEAD_CHARACTERS = 2**20  # fewer texts where they are long, so that memory stays bounded
 _PRE_TOKENIZER = BertPreTokenizer()
 # Blocks whose characters are words of their own: CJK ideographs and their extensions, kana, and compatibility forms.
 _CJK = ((0x3040, 0x30FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3134F))
@@ -50,12 +55,8 @@ def split_words(text: str) -> list[tuple[int, int]]:
 @lru_cache(maxsize=200_000)
 def word_shape(word: str) -> tuple[float, ...]:
     """What a lower-casing encoder cannot see of a word: F features of 0 or 1."""
-    has_letter = any(c.isalpha() for c in word)
-    first_upper, has_upper, has_lower = (
-        word[0].isupper(),
-        any(c.isupper() for c in word),
-        any(c.islower() for c in word),
-    )
+    first_upper, has_letter = word[0].isupper(), any(c.isalpha() for c in word)
+    has_upper, has_lower = any(c.isupper() for c in word), any(c.islower() for c in word)
     features = (
         first_upper and has_lower,  # Capitalised
         has_upper and not has_lower and len(word) > 1,  # ALLCAPS
@@ -73,21 +74,17 @@ def word_shape(word: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Window:
-    """A run of a text's words with the sub-tokens that belong to them.
+    """A run of a text's words with the sub-tokens that belong to them."""
 
-    Args:
-        words: character offsets [start, end) of each word in the whole text.
-        first_word: index, in the whole text, of the first of them.
-        input_ids: sub-tokens, special ones included.
-        word_starts: for each word the index in ``input_ids`` of its first sub-token.
-        shapes: for each word its F shape features.
-    """
+    words: tuple[tuple[int, int], ...]  # characters [start, end) of each in the whole text
+    first_word: int  # index of the first of them among the text's words
+    input_ids: tuple[int, ...]  # sub-tokens, special ones included
+    word_starts: tuple[int, ...]  # index in input_ids of each word's first sub-token
+    shapes: tuple[tuple[float, ...], ...]  # the F shape features of each word
 
-    words: tuple[tuple[int, int], ...]
-    first_word: int
-    input_ids: tuple[int, ...]
-    word_starts: tuple[int, ...]
-    shapes: tuple[tuple[float, ...], ...]
+    def margin(self, first: int, stop: int) -> int:
+        """Words between the text's words [first, stop) and the nearer end of the window; below 0 where it lacks some of them."""
+        return min(first - self.first_word, self.first_word + len(self.words) - stop)
 
 
 @dataclass(frozen=True)
@@ -121,19 +118,17 @@ class TextEncoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: FinenerConfig):
         if not getattr(tokenizer, "is_fast", False):
-            raise ValueError(
-                f"finener needs a fast tokenizer (it knows character offsets); got {type(tokenizer).__name__}"
-            )
+            raise ValueError(f"finener needs a fast tokenizer (it knows offsets); got {type(tokenizer).__name__}")
         self.tokenizer = tokenizer
-        self.max_words = config.window_words
-        positions = (
-            getattr(config.encoder_config, "max_position_embeddings", None) or MAX_TOKENS
-        )  # some encoders have no such limit
+        self.config = config
+        # Some encoders have no such limit.
+        positions = getattr(config.encoder_config, "max_position_embeddings", None) or MAX_TOKENS
         self.max_tokens = min(tokenizer.model_max_length, positions, MAX_TOKENS)
         plain = tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"]
         whole = tokenizer("a", verbose=False)["input_ids"]
         at = next(i for i in range(len(whole)) if whole[i : i + len(plain)] == plain)
         self.prefix, self.suffix = whole[:at], whole[at + len(plain) :]
+        self.room = self.max_tokens - len(self.prefix) - len(self.suffix)  # sub-tokens beside the special ones
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
 
     def encode(self, text: str) -> EncodedText:
@@ -155,20 +150,25 @@ class TextEncoder:
             shapes.append(word_shape(text[start:end]))
         return EncodedText(words, encoding["input_ids"], pieces, shapes, len(candidates) - len(words))
 
+    def fits(self, encoded: EncodedText, first: int = 0, stop: int | None = None) -> bool:
+        """Whether one window holds the words [first, stop) of a text, by default all of them; a single word always fits."""
+        stop = len(encoded.words) if stop is None else stop
+        if stop - first <= 1:
+            return True
+        n_tokens = encoded.pieces[stop - 1][1] + 1 - encoded.pieces[first][0]
+        return stop - first <= self.config.window_words and n_tokens <= self.room
+
     def end_of_window(self, encoded: EncodedText, first: int) -> int:
         """One past the last word of the longest window that starts at word ``first``; at least one word."""
-        room = self.max_tokens - len(self.prefix) - len(self.suffix)
         stop = first + 1
-        limit = min(len(encoded.words), first + self.max_words)
-        while stop < limit and encoded.pieces[stop][1] - encoded.pieces[first][0] < room:
+        while stop < len(encoded.words) and self.fits(encoded, first, stop + 1):
             stop += 1
         return stop
 
     def window(self, encoded: EncodedText, first: int, stop: int) -> Window:
         """The window of words [first, stop). A single word that is too long keeps its first sub-tokens: only its first is read."""
-        room = self.max_tokens - len(self.prefix) - len(self.suffix)
         begin = encoded.pieces[first][0] if stop > first else 0
-        end = min(encoded.pieces[stop - 1][1] + 1, begin + room) if stop > first else 0
+        end = min(encoded.pieces[stop - 1][1] + 1, begin + self.room) if stop > first else 0
         shift = len(self.prefix) - begin
         return Window(
             tuple(encoded.words[first:stop]),
@@ -178,25 +178,26 @@ class TextEncoder:
             tuple(encoded.shapes[first:stop]),
         )
 
-    def fits(self, encoded: EncodedText) -> bool:
-        """Whether one window holds all words of a text."""
-        return not encoded.words or self.end_of_window(encoded, 0) == len(encoded.words)
-
     def whole_window(self, encoded: EncodedText) -> Window:
-        """The window of all words of a text.
-
-        Raises:
-            ValueError: when the text does not fit one window.
-        """
+        """The window of all words of a text. Raises ValueError when it does not fit one."""
         if not self.fits(encoded):
-            raise ValueError(
-                f"a text of {len(encoded.words)} words does not fit a window: pass its record through cut_record"
-            )
+            raise ValueError(f"a text of {len(encoded.words)} words does not fit a window: pass it through cut_record")
         return self.window(encoded, 0, len(encoded.words))
 
-    def windows(self, text: str, overlap: int) -> list[Window]:
-        """Windows that cover the text, neighbours sharing ``overlap`` words; one empty window for a text without words."""
-        encoded = self.encode(text)
+    def window_around(self, encoded: EncodedText, first: int, stop: int) -> Window:
+        """The widest window with the words [first, stop) in its middle. Raises ValueError when no window holds them."""
+        if not self.fits(encoded, first, stop):
+            raise ValueError(
+                f"mention [{encoded.words[first][0]}, {encoded.words[stop - 1][1]}) has {stop - first} words: a window holds at most "
+                f"{self.config.window_words} words (raise pipe.model.config.window_words) and {self.max_tokens} sub-tokens"
+            )
+        begin = first
+        while begin > 0 and self.fits(encoded, begin - 1, min(len(encoded.words), stop + first - begin + 1)):
+            begin -= 1
+        return self.window(encoded, begin, self.end_of_window(encoded, begin))
+
+    def windows(self, encoded: EncodedText, overlap: int) -> list[Window]:
+        """Windows that cover a text, neighbours sharing ``overlap`` words; one empty window for a text without words."""
         windows, first = [], 0
         while True:
             stop = self.end_of_window(encoded, first) if encoded.words else 0
@@ -234,29 +235,47 @@ class FoundMention:
     types: dict[str, float]
 
 
-def mentions_of_windows(windows: Sequence[Window], found: Sequence[Sequence[FoundMention]]) -> list[FoundMention]:
-    """Joins the mentions of overlapping windows: each comes from the window in whose middle it lies; none overlap.
+def mentions_of_windows(
+    windows: Sequence[Window], found: Sequence[Sequence[FoundMention]], threshold: float = 0.0
+) -> list[FoundMention]:
+    """Joins the mentions of overlapping windows, in order: those that reach into the middle part of the window that found them.
+
+    Of mentions that overlap the stronger stays. One that overlaps none that stays is never lost.
 
     Args:
-        windows: of one text, in order. found: for each window its mentions.
+        windows: of one text, in order. found: for each window its mentions. threshold: least score, in [0, 1].
     """
-    kept: list[FoundMention] = []
-    for i, (window, mentions) in enumerate(zip(windows, found, strict=True)):
-        low = 0 if i == 0 else _middle_of_overlap(windows[i - 1], window)
-        high = float("inf") if i + 1 == len(windows) else _middle_of_overlap(window, windows[i + 1])
-        kept += [m for m in mentions if low <= m.start < high]
-    joined: list[FoundMention] = []
-    for mention in sorted(kept, key=lambda m: (m.start, -m.score)):
-        if not joined or mention.start >= joined[-1].end:
-            joined.append(mention)
-    return joined
+    candidates: dict[tuple[int, int], FoundMention] = {}
+    for (low, high), mentions in zip(_middle_parts(windows), found, strict=True):
+        for mention in mentions:
+            if mention.score >= threshold and mention.start < high and mention.end > low:
+                candidates.setdefault((mention.start, mention.end), mention)
+    kept: list[FoundMention] = []  # by place
+    for mention in sorted(candidates.values(), key=lambda m: -m.score):
+        at = bisect_left(kept, mention.start, key=lambda m: m.start)
+        is_free_before = at == 0 or kept[at - 1].end <= mention.start
+        if is_free_before and (at == len(kept) or mention.end <= kept[at].start):
+            kept.insert(at, mention)
+    return kept
 
 
-def _middle_of_overlap(left: Window, right: Window) -> int:
-    """The character at which the words that two windows share are divided between them."""
-    stop = left.first_word + len(left.words)
-    middle = (right.first_word + stop) // 2
-    return right.words[min(middle - right.first_word, len(right.words) - 1)][0]
+def _middle_parts(windows: Sequence[Window]) -> list[tuple[float, float]]:
+    """Characters [low, high) of each window's middle part: neighbours halve the words that they share, and a text's ends are open."""
+    middles = []
+    for left, right in pairwise(windows):
+        middle = (right.first_word + left.first_word + len(left.words)) // 2
+        middles.append(right.words[min(middle - right.first_word, len(right.words) - 1)][0])
+    return list(zip([0, *middles], [*middles, inf], strict=True))
+
+
+@dataclass(frozen=True)
+class _ReadText:
+    """A text, its windows, and for each of these the words [first, stop) of the mentions that it types where they are given."""
+
+    text: str
+    windows: list[Window]
+    spans: list[list[tuple[int, int]]]
+    given: list[tuple[int, int, int]] | None  # start, end and window of each mention, in the order given
 
 
 class FinenerPipeline(Pipeline):
@@ -270,25 +289,30 @@ class FinenerPipeline(Pipeline):
         head: ``target`` or ``source`` types (by default the target types where the model has them), or an object with an ``ontology``
             that is called with the model and its output and returns each mention's types and scores.
         detection_threshold: least span probability, in [0, 1], in place of the config's.
-        mentions: character spans to type in place of detection, ``[(start, end), …]``; for several texts a list of such lists.
+        mentions: character spans to type in place of detection, ``[(start, end), …]``, in any order; for several texts a list of such
+            lists. They come back in their order, each typed whole.
         batch_size: most windows in one forward pass; 32 unless given here or at construction.
+
+    Windows of like length share a pass. A list is read by 1,024 texts, an iterator by ``batch_size``, then four times as many, and so on.
 
     Raises:
         TypeError: when an input is no string, or an argument is unknown.
-        ValueError: when a given mention is out of range or holds no word.
+        ValueError: when a given mention is out of range, or holds no word or more than a window, or an argument has no such value.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.text_encoder = TextEncoder(self.tokenizer, self.model.config)
+
     def _sanitize_parameters(
-        self,
-        head: Any = None,
-        detection_threshold: float | None = None,
-        mentions: Sequence | None = None,
-        **unknown: Any,
+        self, head: Any = None, detection_threshold: float | None = None, mentions: Any = None, **unknown: Any
     ) -> tuple[dict, dict, dict]:
         if unknown:
             raise TypeError(
                 f"unknown arguments {sorted(unknown)}: a finener pipeline takes head, detection_threshold, mentions and batch_size"
             )
+        if detection_threshold is not None and not 0.0 <= detection_threshold <= 1.0:
+            raise ValueError(f"detection_threshold must lie in [0, 1], got {detection_threshold}")
         return (
             {} if mentions is None else {"mentions": mentions},
             {} if head is None else {"head": head},
@@ -297,85 +321,103 @@ class FinenerPipeline(Pipeline):
 
     def __call__(self, inputs: str | Iterable[str], *, batch_size: int | None = None, **kwargs: Any) -> Any:
         """Mentions of a text, or a list (for a lazy iterable: an iterator) of the mentions of each text."""
-        preprocess, forward, postprocess = (
-            {**defaults, **given}
-            for defaults, given in zip(
-                (self._preprocess_params, self._forward_params, self._postprocess_params),
-                self._sanitize_parameters(**kwargs),
-                strict=True,
-            )
-        )
-        forward["batch_size"] = batch_size = batch_size or self._batch_size or 32
-        given = preprocess.pop("mentions", None)
+        defaults = (self._preprocess_params, self._forward_params, self._postprocess_params)
+        pairs = zip(defaults, self._sanitize_parameters(**kwargs), strict=True)
+        preprocess, forward, postprocess = ({**default, **given} for default, given in pairs)
+        size = next(n for n in (batch_size, self._batch_size, 32) if n is not None)
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"batch_size must be a whole number of at least 1, got {size!r}")
+        forward["batch_size"] = size
+        mentions = preprocess.pop("mentions", None)
         if isinstance(inputs, str):
-            return self.run_single([inputs], {"mentions": None if given is None else [given]}, forward, postprocess)[0]
+            return self.run_single([(inputs, mentions)], preprocess, forward, postprocess)[0]
         if isinstance(inputs, Mapping):
             raise TypeError("expected a text or several texts, got a mapping: pass record['text']")
         try:
             texts = iter(inputs)
         except TypeError:
             raise TypeError(f"expected a text or several texts, got {type(inputs).__name__}") from None
-        results = self._run_many(texts, given, batch_size, forward, postprocess)
-        return list(results) if isinstance(inputs, Sized) else results
+        is_list = isinstance(inputs, Sized)
+        groups = _read_ahead(texts, mentions, max(size, READ_AHEAD_TEXTS) if is_list else size)
+        results = (result for group in groups for result in self.run_single(group, preprocess, forward, postprocess))
+        return list(results) if is_list else results
 
-    def _run_many(
-        self, texts: Iterator[str], given: Iterable | None, size: int, forward: dict, postprocess: dict
-    ) -> Iterator[list[dict]]:
-        spans = iter(given) if given is not None else None
-        while group := list(islice(texts, size)):
-            mentions = None if spans is None else list(islice(spans, len(group)))
-            if mentions is not None and len(mentions) < len(group):
-                raise ValueError("mentions must hold one list of spans for each text, got fewer")
-            yield from self.run_single(group, {"mentions": mentions}, forward, postprocess)
-        if spans is not None and list(islice(spans, 1)):
-            raise ValueError("mentions must hold one list of spans for each text, got more")
+    def preprocess(self, texts: Sequence[tuple[str, Sequence[tuple[int, int]] | None]]) -> dict[str, Any]:
+        """Texts, each with the mentions that are given or None → their windows."""
+        return {"texts": [self._read(text, mentions) for text, mentions in texts]}
 
-    def preprocess(self, texts: list[str], mentions: list[Sequence[tuple[int, int]]] | None = None) -> dict[str, Any]:
-        """Texts → their windows and, for mentions that are given, each window's spans."""
-        for text in texts:
-            if not isinstance(text, str):
-                raise TypeError(f"expected a text, got {type(text).__name__}: {text!r:.80}")
-        config = self.model.config
-        encoder = TextEncoder(self.tokenizer, config)
-        windows = [encoder.windows(text, config.window_overlap) for text in texts]
-        spans = mentions and [_spans_of(*row) for row in zip(texts, windows, mentions, strict=True)]
-        return {"texts": texts, "windows": windows, "spans": spans, "encoder": encoder}
+    def _read(self, text: str, mentions: Sequence[tuple[int, int]] | None) -> _ReadText:
+        encoded = self.text_encoder.encode(text)
+        windows = self.text_encoder.windows(encoded, self.model.config.window_overlap)
+        n_windows, given = len(windows), []
+        spans: list[list[tuple[int, int]]] = [[] for _ in windows]
+        for start, end in mentions or ():
+            first, stop = _words_of_mention(text, encoded, start, end)
+            at = max(range(n_windows), key=lambda i: windows[i].margin(first, stop))
+            if windows[at].margin(first, stop) < 0:  # it crosses a border: a window of its own
+                at = len(windows)
+                windows.append(self.text_encoder.window_around(encoded, first, stop))
+                spans.append([])
+            spans[at].append((first - windows[at].first_word, stop - windows[at].first_word))
+            given.append((start, end, at))
+        return _ReadText(text, windows, spans, None if mentions is None else given)
 
     def _forward(self, inputs: dict[str, Any], head: Any = None, batch_size: int = 32) -> dict[str, Any]:
-        """Runs the model over all windows, those of like length together."""
-        windows = [w for ws in inputs["windows"] for w in ws]
-        spans = inputs["spans"] and [s for ss in inputs["spans"] for s in ss]
+        """Runs the model over all windows, those of like length together; where mentions are given, over those that hold one."""
+        texts: list[_ReadText] = inputs["texts"]
+        windows = [window for read in texts for window in read.windows]
+        spans = [of_window for read in texts for of_window in read.spans]
+        is_given = texts[0].given is not None
         found: list[list[FoundMention]] = [[] for _ in windows]
-        order = sorted(range(len(windows)), key=lambda i: -len(windows[i].words))
+        read = (i for i in range(len(windows)) if spans[i] or not is_given)
+        order = sorted(read, key=lambda i: -len(windows[i].input_ids))
         for at in range(0, len(order), batch_size):
             chosen = order[at : at + batch_size]
-            batch = inputs["encoder"].pad([windows[i] for i in chosen])
-            if spans is not None:
-                batch["mention_spans"] = _pad_spans([spans[i] for i in chosen])
+            batch = self.text_encoder.pad([windows[i] for i in chosen])
+            if is_given:
+                batch["mention_spans"] = pad_sequence([torch.tensor(spans[i]) for i in chosen], True, -1)
             output = self.model(**self.ensure_tensor_on_device(**batch))
             kinds = head(self.model, output) if callable(head) else self.model.select_types(output, head)
             rows = zip(output.mention_spans.tolist(), output.mention_scores.tolist(), kinds, strict=True)
             for (record, first, stop), score, types in rows:
                 words = windows[chosen[record]].words
                 found[chosen[record]].append(FoundMention(words[first][0], words[stop - 1][1], score, types))
-        return {**inputs, "found": found, "head": head}
+        return {"texts": texts, "found": found, "head": head}
 
     def postprocess(self, outputs: dict[str, Any], detection_threshold: float | None = None) -> list[list[dict]]:
         """Joins each text's windows and writes its mentions as plain dicts."""
         if detection_threshold is None:
             detection_threshold = self.model.config.detection_threshold
-        config = self.model.config
-        ontology = ontology_of_head(config, outputs["head"])
-        results, at = [], 0
-        for i, (text, windows) in enumerate(zip(outputs["texts"], outputs["windows"], strict=True)):
-            found = outputs["found"][at : at + len(windows)]
-            at += len(windows)
-            if outputs["spans"]:
-                mentions = _as_given(found, outputs["spans"][i])
+        ontology = ontology_of_head(self.model.config, outputs["head"])
+        found, results = iter(outputs["found"]), []
+        for read in outputs["texts"]:
+            of_windows = list(islice(found, len(read.windows)))
+            if read.given is None:
+                mentions = mentions_of_windows(read.windows, of_windows, detection_threshold)
             else:
-                mentions = [m for m in mentions_of_windows(windows, found) if m.score >= detection_threshold]
-            results.append([_as_dict(text, m, ontology) for m in mentions if m.types])
+                rows = [iter(of_window) for of_window in of_windows]
+                typed = ((start, end, next(rows[at])) for start, end, at in read.given)
+                mentions = [FoundMention(start, end, m.score, m.types) for start, end, m in typed]
+            results.append([_as_dict(read.text, m, ontology) for m in mentions if m.types])
         return results
+
+
+def _read_ahead(texts: Iterator[str], mentions: Iterable | None, size: int) -> Iterator[list[tuple[str, Any]]]:
+    """Texts with their given mentions (or None) in groups: the first of ``size``, each next one four times larger, up to the limits."""
+    group, characters, missing = [], 0, object()
+    pairs = zip(texts, repeat(None)) if mentions is None else zip_longest(texts, mentions, fillvalue=missing)
+    for text, given in pairs:
+        if text is missing or given is missing:
+            raise ValueError("mentions must hold one list of spans for each text: there are not as many")
+        if not isinstance(text, str):
+            raise TypeError(f"expected a text, got {type(text).__name__}: {text!r:.80}")
+        group.append((text, given))
+        characters += len(text)
+        if len(group) == size or characters >= READ_AHEAD_CHARACTERS:
+            yield group
+            group, characters, size = [], 0, max(size, min(4 * size, READ_AHEAD_TEXTS))
+    if group:
+        yield group
 
 
 def ontology_of_head(config: FinenerConfig, head: Any = None) -> Ontology:
@@ -385,54 +427,24 @@ def ontology_of_head(config: FinenerConfig, head: Any = None) -> Ontology:
     return config.ontology if head == "source" or config.target_ontology is None else config.target_ontology
 
 
-def _spans_of(
-    text: str, windows: Sequence[Window], mentions: Sequence[tuple[int, int]]
-) -> list[list[tuple[int, int, int, int, int]]]:
-    """For each window the given mentions that it types: first word, one past the last, start, end, place in the given list."""
-    spans: list[list[tuple[int, int, int, int, int]]] = [[] for _ in windows]
-    for place, (start, end) in enumerate(mentions):
-        if not 0 <= start < end <= len(text):
-            raise ValueError(
-                f"mention [{start}, {end}) is out of range: the text has {len(text)} characters, and start < end"
-            )
-        touching = [[i for i, (s, e) in enumerate(w.words) if s < end and e > start] for w in windows]
-        best = max(range(len(windows)), key=lambda i: len(touching[i]))
-        if not touching[best]:
-            raise ValueError(f"mention [{start}, {end}) = {text[start:end]!r} holds no word that the tokenizer knows")
-        spans[best].append((touching[best][0], touching[best][-1] + 1, start, end, place))
-    return spans
-
-
-def _pad_spans(spans: Sequence[Sequence[tuple[int, ...]]]) -> Tensor:
-    """First and stop words of each window's spans, (B, S, 2) with -1 padding."""
-    batch = torch.full((len(spans), max(1, *(len(s) for s in spans)) if spans else 1, 2), -1)
-    for row, own in enumerate(spans):
-        for column, span in enumerate(own):
-            batch[row, column] = torch.tensor(span[:2])
-    return batch
-
-
-def _as_given(
-    found: Sequence[Sequence[FoundMention]], spans: Sequence[Sequence[tuple[int, ...]]]
-) -> list[FoundMention]:
-    """Typed mentions with the offsets and in the order in which they were given."""
-    placed = {
-        span[4]: FoundMention(span[2], span[3], mention.score, mention.types)
-        for mentions, own in zip(found, spans, strict=True)
-        for mention, span in zip(mentions, own, strict=True)
-    }
-    return [placed[i] for i in sorted(placed)]
+def _words_of_mention(text: str, encoded: EncodedText, start: int, end: int) -> tuple[int, int]:
+    """First word and one past the last of those that a given mention touches."""
+    if not 0 <= start < end <= len(text):
+        raise ValueError(f"mention [{start}, {end}) is out of range: expected 0 <= start < end <= {len(text)}")
+    first = bisect_right(encoded.words, start, key=lambda word: word[1])
+    stop = bisect_left(encoded.words, end, key=lambda word: word[0])
+    if first >= stop:
+        raise ValueError(f"mention [{start}, {end}) = {text[start:end]!r} holds no word that the tokenizer knows")
+    return first, stop
 
 
 def _as_dict(text: str, mention: FoundMention, ontology: Ontology) -> dict[str, Any]:
-    deepest = ontology.most_specific(mention.types)
+    depth = {name: ontology.depths[ontology.index(name)] for name in mention.types}
     return {
-        "entity_group": max(deepest, key=lambda t: (mention.types[t], ontology.depths[ontology.index(t)])),
+        "entity_group": max(ontology.most_specific(mention.types), key=lambda t: (mention.types[t], depth[t])),
         "score": mention.score,
         "word": text[mention.start : mention.end],
         "start": mention.start,
         "end": mention.end,
-        "types": dict(
-            sorted(mention.types.items(), key=lambda item: (-item[1], ontology.depths[ontology.index(item[0])]))
-        ),
+        "types": dict(sorted(mention.types.items(), key=lambda item: (-item[1], depth[item[0]]))),
     }

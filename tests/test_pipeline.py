@@ -92,6 +92,10 @@ def encoder_of(tokenizer, words: int = 128, tokens: int = tiny.MAX_TOKENS) -> Te
     return TextEncoder(tokenizer, FinenerConfig(encoder, window_words=words, window_overlap=0))
 
 
+def windows_of(encoder: TextEncoder, text: str, overlap: int) -> list[Window]:
+    return encoder.windows(encoder.encode(text), overlap)
+
+
 @pytest.fixture
 def pipe(model, tokenizer) -> FinenerPipeline:
     return FinenerPipeline(model=model, tokenizer=tokenizer)
@@ -194,7 +198,7 @@ def test_every_word_of_a_long_text_is_in_the_middle_part_of_exactly_one_window(a
     encoder = encoder_of(any_tokenizer, words, tokens)
     text = long_text(60) + " " + "x" * 90 + " 東京都 " + long_text(9, seed=1)
     every = encoder.encode(text).words
-    windows = encoder.windows(text, overlap)
+    windows = windows_of(encoder, text, overlap)
     assert len(windows) > 5
     assert all(1 <= len(w.words) <= words and len(w.input_ids) <= tokens for w in windows)
     assert all(w.words == tuple(every[w.first_word : w.first_word + len(w.words)]) for w in windows)
@@ -203,7 +207,7 @@ def test_every_word_of_a_long_text_is_in_the_middle_part_of_exactly_one_window(a
 
 
 def test_neighbouring_windows_share_the_overlap_and_a_word_is_taken_where_more_is_around_it(tokenizer):
-    windows = encoder_of(tokenizer, words=10, tokens=64).windows("a " * 30, overlap=4)
+    windows = windows_of(encoder_of(tokenizer, words=10, tokens=64), "a " * 30, overlap=4)
     assert [(w.first_word, len(w.words)) for w in windows] == [(0, 10), (6, 10), (12, 10), (18, 10), (24, 6)]
     found = [[FoundMention(start, end, 0.5, {str(i): 1.0}) for start, end in w.words] for i, w in enumerate(windows)]
     source = [int(*m.types) for m in mentions_of_windows(windows, found)]
@@ -216,7 +220,7 @@ def test_a_windows_sub_tokens_are_those_of_its_words(any_tokenizer, limits):
     text = long_text(60)
     ids = any_tokenizer(text, add_special_tokens=False)["input_ids"]
     encoded = encoder.encode(text)
-    for window in encoder.windows(text, 2):
+    for window in encoder.windows(encoded, 2):
         inner = window.input_ids[1:-1]
         assert (window.input_ids[0], window.input_ids[-1]) == (any_tokenizer.cls_token_id, any_tokenizer.sep_token_id)
         first, last = encoded.pieces[window.first_word][0], encoded.pieces[window.first_word + len(window.words) - 1][1]
@@ -228,7 +232,7 @@ def test_a_windows_sub_tokens_are_those_of_its_words(any_tokenizer, limits):
 
 def test_a_word_longer_than_a_window_is_a_window_of_its_own(tokenizer):
     encoder = encoder_of(tokenizer, tokens=16)
-    windows = encoder.windows("a " + "x" * 50 + " b", overlap=1)
+    windows = windows_of(encoder, "a " + "x" * 50 + " b", overlap=1)
     longest = next(w for w in windows if len(w.words) == 1 and w.words[0] == (2, 52))
     assert len(longest.input_ids) == 16 and longest.word_starts == (1,)
 
@@ -273,13 +277,14 @@ def test_mentions_do_not_depend_on_where_windows_fall(build: Callable, words, ov
         model=word_local_model(tokenizer, window_words=500, window_overlap=0, use_word_shape=True), tokenizer=tokenizer
     )
     text = long_text(85)
-    assert len(TextEncoder(tokenizer, whole.model.config).windows(text, 0)) == 1
+    assert len(windows_of(whole.text_encoder, text, 0)) == 1
     expected = whole(text)
     assert check(text, expected) > 15
     whole.model.config.window_words, whole.model.config.window_overlap = words, overlap
     tokenizer.model_max_length = tokens
-    assert len(TextEncoder(tokenizer, whole.model.config).windows(text, overlap)) > 3
-    found = whole(text)
+    parts = FinenerPipeline(model=whole.model, tokenizer=tokenizer)
+    assert len(windows_of(parts.text_encoder, text, overlap)) > 3
+    found = parts(text)
     assert [(m["start"], m["end"], m["entity_group"]) for m in found] == [
         (m["start"], m["end"], m["entity_group"]) for m in expected
     ]
@@ -316,7 +321,7 @@ def test_offsets_of_random_unicode_are_those_of_the_words(any_tokenizer):
 @pytest.mark.parametrize("unit", ["a", "東👍"])
 def test_a_hundred_thousand_characters_without_a_space_lose_none(any_tokenizer, unit):
     text = (unit * 100_000)[:100_000]
-    windows = encoder_of(any_tokenizer).windows(text, overlap=8)
+    windows = windows_of(encoder_of(any_tokenizer), text, overlap=8)
     assert all(len(window.input_ids) <= tiny.MAX_TOKENS for window in windows)
     assert {place for w in windows for start, end in w.words for place in (start, end)} >= {0, 100_000}
     assert len(windows) == 1 if unit == "a" else len(windows) > 1000

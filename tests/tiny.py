@@ -215,7 +215,7 @@ def text_batch(
 ) -> dict[str, Tensor]:
     """What ``forward`` needs of texts that fit one window each."""
     encoder = TextEncoder(tokenizer, model.config)
-    windows = [encoder.windows(text, 0) for text in texts]
+    windows = [encoder.windows(encoder.encode(text), 0) for text in texts]
     assert all(len(of_text) == 1 for of_text in windows)
     return encoder.pad([of_text[0] for of_text in windows])
 
