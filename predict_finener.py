@@ -14,4 +14,4 @@ if find_spec("finener") is None:
 from finener.prediction.command import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(prog="predict_finener.py"))

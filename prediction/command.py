@@ -1,6 +1,8 @@
 """Batch inference over a file: JSON Lines (or a text file, one text a line) in, records out, one line for each line.
 
-python predict_finener.py --model outputs/quickstart --input records.jsonl --output out.jsonl
+finener predict --model outputs/quickstart --input records.jsonl --output out.jsonl
+
+The input is read while the output is written, so that a file of any size takes the same memory.
 """
 
 from __future__ import annotations
@@ -8,13 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from finener.prediction.records import load_pipeline, predict_records
+from finener.prediction.records import check_model, load_pipeline, predict_records
 
 
 class InputError(ValueError):
@@ -52,7 +55,7 @@ def read_inputs(path: Path, gold_mentions: bool = False) -> Iterator[dict[str, A
 def _check_input(record: Any, gold_mentions: bool) -> None:
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise ValueError("no text")
-    record["text"].encode("utf-8")  # raises: half a surrogate pair is no text
+    json.dumps(record, ensure_ascii=False).encode("utf-8")  # raises: half a surrogate pair can't be written
     text, mentions = record["text"], record.get("mentions", []) if gold_mentions else []
     if not isinstance(mentions, list):
         raise ValueError("mentions is no list")
@@ -64,7 +67,7 @@ def _check_input(record: Any, gold_mentions: bool) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of ``predict``."""
+    """Adds the command's options."""
     parser.add_argument("--model", required=True, help="folder or Hub repo of a finener model")
     parser.add_argument("--input", type=Path, required=True, help=".jsonl with a text field, or .txt")
     parser.add_argument("--output", type=Path, required=True, help=".jsonl to write: a line for each line of the input")
@@ -74,28 +77,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gold_mentions", action="store_true", help="type the mentions of the input instead of finding them"
     )
-    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--batch_size", type=_at_least_one, default=32, help="most windows in one forward pass")
     parser.add_argument("--device", help="cpu, cuda:0, …; by default the first accelerator")
 
 
+def _at_least_one(given: str) -> int:
+    if not given.isdecimal() or int(given) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {given}")
+    return int(given)
+
+
 def run(args: argparse.Namespace) -> int:
-    """The ``predict`` command."""
-    try:
-        records = list(read_inputs(args.input, args.gold_mentions))
-    except (InputError, FileNotFoundError) as error:
-        sys.exit(f"predict_finener: {error}")
+    """Predicts line by line; returns the exit code.
+
+    Raises:
+        ValueError: on a bad line (:class:`InputError`), after the lines before it are written, or a gold mention that can't be typed.
+        OSError: when the model, the input or the output's folder is not there.
+    """
+    check_model(args.model)
+    _check_output(args.input, args.output)
+    records = read_inputs(args.input, args.gold_mentions)
+    first = list(islice(records, 1))  # a wrong file shows before the model is loaded
+    reading = _Reading(chain(first, records))
     pipe = load_pipeline(args.model, args.device)
     predicted = predict_records(
-        pipe, records, head=args.head, gold_mentions=args.gold_mentions, batch_size=args.batch_size
+        pipe, reading, head=args.head, gold_mentions=args.gold_mentions, batch_size=args.batch_size
     )
     with args.output.open("w", encoding="utf-8") as out:
-        for record in tqdm(predicted, total=len(records), unit=" records"):
+        for record in tqdm(predicted, total=_count_lines(args.input), unit=" records"):
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
+            out.flush()  # a run that is killed leaves whole lines
+    if reading.error:
+        raise reading.error
     return 0
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line: see the module's docstring."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+class _Reading:
+    """Records up to the first that can't be read, whose error waits until those before it are predicted."""
+
+    def __init__(self, records: Iterable[dict[str, Any]]):
+        self.records = records
+        self.error: InputError | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        try:
+            yield from self.records
+        except InputError as error:
+            self.error = error
+
+
+def _check_output(source: Path, output: Path) -> None:
+    if not output.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{output}: its folder is not there")
+    if output.exists() and source.exists() and output.samefile(source):
+        raise ValueError(f"{output}: the output can't be the input, which is read while the output is written")
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        blocks = iter(lambda: file.read(2**20), b"")
+        n_lines, last = 0, b"\n"
+        for block in blocks:
+            n_lines, last = n_lines + block.count(b"\n"), block[-1:]
+    return n_lines + (last != b"\n")
+
+
+def main(arguments: list[str] | None = None, prog: str = "finener predict") -> int:
+    """Command line: see the module's docstring. Where something is wrong, the process ends with one line that begins with ``prog``."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__.splitlines()[0])
     add_arguments(parser)
-    run(parser.parse_args(arguments))
+    args = parser.parse_args(arguments)
+    try:
+        return run(args)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{prog}: {error}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import tee
+from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants, try_to_load_from_cache
 from transformers import AutoTokenizer
 
 from finener.modeling_finener import FinenerForTokenClassification
@@ -27,34 +29,62 @@ def predict_records(
         records: each with a ``text``; other keys are carried over.
         head: see :class:`FinenerPipeline`.
         gold_mentions: type the mentions that the records bring; otherwise these are ignored.
-        batch_size: records and windows that go through the model together.
+        batch_size: most windows that go through the model together; records are read ahead as in :class:`FinenerPipeline`.
 
     Yields:
         The records with predicted ``mentions`` (``types`` closed under ancestors, ``type_scores`` beside them, ``score`` of the span).
     """
     ontology = ontology_of_head(pipe.model.config, head).name
-    arguments = {"batch_size": batch_size} | ({} if head is None else {"head": head})
-    records = iter(records)
-    while group := list(islice(records, batch_size)):
-        if gold_mentions:
-            arguments["mentions"] = [[(m["start"], m["end"]) for m in r.get("mentions", [])] for r in group]
-        for record, found in zip(group, pipe([r["text"] for r in group], **arguments), strict=True):
-            mentions = [
-                {
-                    "start": m["start"],
-                    "end": m["end"],
-                    "types": list(m["types"]),
-                    "score": m["score"],
-                    "type_scores": list(m["types"].values()),
-                }
-                for m in found
-            ]
-            yield {**record, "mentions": mentions, "exhaustive": False, "typed": True, "ontology": ontology}
+    of_texts, of_mentions, records = tee(records, 3)
+    arguments = {} if head is None else {"head": head}
+    if gold_mentions:
+        arguments["mentions"] = ([(m["start"], m["end"]) for m in r.get("mentions", [])] for r in of_mentions)
+    else:
+        del of_mentions  # or it would hold every record
+    found = pipe((r["text"] for r in of_texts), batch_size=batch_size, **arguments)
+    for mentions, record in zip(found, records, strict=True):
+        yield {
+            **record,
+            "mentions": [_as_predicted(m) for m in mentions],
+            "exhaustive": False,
+            "typed": True,
+            "ontology": ontology,
+        }
+
+
+def _as_predicted(mention: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "start": mention["start"],
+        "end": mention["end"],
+        "types": list(mention["types"]),
+        "score": mention["score"],
+        "type_scores": list(mention["types"].values()),
+    }
 
 
 def load_pipeline(model: str, device: str | None = None) -> FinenerPipeline:
-    """The pipeline of a model folder or Hub repo, run with this project's own code, not the repo's."""
+    """The pipeline of a model folder or Hub repo, run with this project's own code, not the repo's.
+
+    Raises:
+        FileNotFoundError: at once, when the name is that of a folder which is not there.
+    """
+    check_model(model)
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=True)
     return FinenerPipeline(
         model=FinenerForTokenClassification.from_pretrained(model), tokenizer=tokenizer, device=device
     )
+
+
+def check_model(model: str) -> None:
+    """Raises FileNotFoundError, without asking the Hub, when there is neither such a folder nor, by its name, such a Hub repo.
+
+    Offline a repo must be in the cache.
+    """
+    if Path(model).is_dir():
+        return
+    is_path = model.startswith((".", "/", "~")) or model.count("/") > 1 or "\\" in model
+    if is_path or (constants.HF_HUB_OFFLINE and not isinstance(try_to_load_from_cache(model, "config.json"), str)):
+        where = "" if is_path else ", nor is a Hub repo of that name in the cache (offline)"
+        raise FileNotFoundError(
+            f"{model}: no such model folder{where}; expected what train_finener.py wrote, or a Hub repo such as user/my-model"
+        )
