@@ -1,0 +1,112 @@
+"""The plan: every transfer by every system and seed, and what a run's hash follows from."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from finener.experiments import plan, program
+from finener.experiments.data import Fold
+from finener.experiments.run import Place, code_hash, write_config
+
+from transfers import a_run, corpora, record
+
+PLAN = program.read_yaml("plan")
+
+
+def test_a_source_model_may_not_train_on_what_it_is_tested_on():
+    changed = json.loads(json.dumps(PLAN))
+    for source in changed["sources"]:
+        spec = changed["sources"][source]
+        assert not plan.targets_of(changed, source) & {*spec["detection"], *spec.get("typing", {})}
+    changed["sources"]["fewnerd_inside"]["detection"].append("figer")
+    with pytest.raises(ValueError, match="trains on figer"):
+        plan.targets_of(changed, "fewnerd_inside")
+    changed["sources"]["figer_inside"]["typing"] = changed["sources"]["fewnerd_inside"]["typing"]
+    with pytest.raises(ValueError, match="trains on crossner, fewnerd"):
+        plan.targets_of(changed, "figer_inside")
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return program.make_runs(PLAN, corpora(), [1, 2, 3])
+
+
+def test_the_plan_has_every_transfer_by_every_system_and_seed(runs):
+    names = {run.name for run in runs}
+    assert len(names) == len(runs)
+    assert {
+        f"{t}-{s}-{n}" for t in ("aida", "figer") for s in ("direct", "scratch", "plain", "soft") for n in (1, 2, 3)
+    } <= names
+    assert {n for n in names if "-free-" in n} == {"fewnerd_10-free-1"}
+    mapped = {run.transfer for run in runs if run.mapping and run.phase == "finetune"}
+    assert mapped == {"aida", "figer", "fewnerd_10", "fewnerd", "politics", "crossner"}
+    assert {n for n in names if "several_free" in n} == {f"figer-several_free-{seed}" for seed in (1, 2, 3)}
+    assert {run.system for run in runs if run.mapping} == {"direct", "mapped", "several", "several_free", "free"}
+    assert not any(n.startswith("politics-direct") for n in names)
+    by_name = {run.name: run for run in runs}
+    assert [f.dev for f in by_name["crossner-direct-1"].folds] == [corpora()["crossner/politics/dev"]] * 4
+    assert [f.name for f in by_name["crossner-plain-1"].folds] == ["ai", "literature", "music", "science"]
+    assert by_name["figer-soft-2"].source.name == "yago-fewnerd_inside-2"
+    assert by_name["fewnerd-soft-2"].source.name == "yago-figer_inside-2"
+    assert by_name["aida-scratch-1"].source is None
+
+
+def test_systems_differ_in_what_their_names_say(runs):
+    config = {run.name: run.config for run in runs}
+    soft, plain, logits, tuned = (config[f"figer-{s}-1"] for s in ("soft", "plain", "logits", "tuned"))
+    assert plain == plan.merge(soft, {"knobs": {"soft_loss_decay": 0.0}})
+    assert logits == plan.merge(soft, {"knobs": {"conversion_input": "logits"}})
+    assert tuned == plan.merge(soft, {"freeze": "encoder"})
+    assert config["fewnerd-soft-1"]["num_train_epochs"] == PLAN["transfers"]["fewnerd"]["settings"]["num_train_epochs"]
+
+
+def test_the_configs_have_no_unknown_key(runs, tmp_path):
+    from finener.training.arguments import parse_arguments
+
+    for run in {(run.transfer, run.system): run for run in runs if run.config}.values():
+        fold = replace(run.folds[0], train=[], dev=[], detection=[])
+        small = replace(run, folds=[fold], source=run.source and replace(run.source, folds=[fold]))
+        path = write_config(small, fold, Place(tmp_path, tmp_path))
+        ((args, training),) = parse_arguments(["--config", str(path)])
+        assert training.seed == run.seed
+        assert args.phase == ("finetune" if run.phase == "finetune" else "pretrain")
+        is_mapped = run.system in ("mapped", "several", "free", "several_free")
+        assert (args.type_start == "mapping") == bool(args.mapping) == bool(run.mapping) == is_mapped
+
+
+# -------------------------------------------------------------------- hashes
+
+
+def test_the_hash_follows_from_config_data_seed_source_and_code(monkeypatch):
+    other = Fold("all", [record("1", "Ann came.")], [], [record("2", "Bob left.")])
+    source = a_run(transfer="yago", phase="source")
+    keys = [
+        a_run().key,
+        a_run(config={"learning_rate": 0.2}).key,
+        a_run(folds=[other]).key,
+        a_run(seed=2).key,
+        a_run(ontology="ontologies/figer.json").key,
+        a_run(mapping="ontologies/mappings/yago_to_aida.tsv").key,
+        a_run(source=source).key,
+        a_run(source=replace(source, config={})).key,
+    ]
+    assert len(set(keys)) == len(keys)
+    assert a_run().key == keys[0]
+    monkeypatch.setattr("finener.experiments.run.code_hash", lambda files: "other")
+    assert a_run().key != keys[0]
+
+
+def test_comments_and_docstrings_do_not_change_the_code_hash(tmp_path):
+    sources = {
+        "a": 'def f(x):\n    """Adds."""\n    return x + 1\n',
+        "b": '"""Module."""\n\n\ndef f(x):\n    # why\n    return x + 1\n',
+        "c": "def f(x):\n    return x + 2\n",
+    }
+    hashes = {}
+    for name, code in sources.items():
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "m.py"
+        path.write_text(code, encoding="utf-8")
+        hashes[name] = code_hash((path,))
+    assert hashes["a"] == hashes["b"] != hashes["c"]

@@ -1,0 +1,109 @@
+"""What is done, skipped, done again and left behind."""
+
+import json
+
+import pytest
+
+from finener.experiments import program
+from finener.experiments.run import Place
+
+from transfers import a_run, corpora, finish, leave_model
+
+PLAN = program.read_yaml("plan")
+
+
+def test_what_is_done_is_skipped_and_what_changed_is_done_again(tmp_path):
+    place = Place(tmp_path / "work", tmp_path / "results")
+    source = a_run(transfer="yago", system="s", phase="source")
+    first, second = a_run(source=source), a_run(source=source, seed=2)
+    everything = [source, first, second]
+    assert program.to_do(everything, place) == everything
+    finish(source, place)
+    leave_model(source, place)
+    finish(first, place)
+    assert program.to_do(everything, place) == [second]
+    finish(second, place)
+    assert program.to_do(everything, place) == []
+    changed = a_run(source=source, seed=2, config={"learning_rate": 0.2})
+    assert program.to_do([source, first, changed], place) == [changed]
+
+
+def test_a_source_model_that_is_not_there_is_trained_again_only_when_it_is_needed(tmp_path):
+    place = Place(tmp_path / "work", tmp_path / "results")
+    source = a_run(transfer="yago", system="s", phase="source")
+    run = a_run(source=source)
+    finish(source, place)
+    finish(run, place)
+    assert program.to_do([source, run], place) == []
+    place.result(run).unlink()
+    assert program.to_do([source, run], place) == [source, run]
+    assert program.to_do([run], place) == [source, run]
+
+
+def test_the_estimate_is_that_of_another_seed_where_there_is_one(tmp_path):
+    place = Place(tmp_path, tmp_path)
+    run = a_run(config={"num_train_epochs": 10})
+    per_record = program.TRAIN["finetune"]
+    expected = program.START + (1 + 3) * program.READ + 10 * per_record  # one record trains, one is tested
+    assert program.estimate(run, place) == pytest.approx(expected)
+    finish(a_run(seed=3), place)
+    assert program.estimate(run, place) == 60.0
+
+
+def test_work_writes_a_result_whole_and_marks_source_models(tmp_path, monkeypatch):
+    place = Place(tmp_path / "work", tmp_path / "results")
+    source = a_run(transfer="yago", system="s", phase="source")
+    place.model(source, source.folds[0]).mkdir(parents=True)
+    monkeypatch.setattr(program, "execute", lambda run, place, keep: {"key": run.key, "seconds": 1.0})
+    program.work(source, place, keep=True)
+    assert program.is_done(source, place) and program.has_model(source, place)
+    assert [p.name for p in place.results.iterdir()] == ["yago-s-1.json"]
+
+
+def test_rerun_tells_whether_the_predictions_are_the_same(tmp_path, monkeypatch, capsys):
+    place, source = Place(tmp_path, tmp_path), a_run(transfer="yago", phase="source")
+    run = a_run(source=source)
+    told = {"name": run.name, "key": run.key, "seconds": 1.0, "scores": {"pair_f1": 0.5}, "predictions": "abc"}
+    with pytest.raises(ValueError, match="no result"):
+        program.rerun(run, place)
+    place.result(run).write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(ValueError, match="not trained"):
+        program.rerun(run, place)
+    leave_model(source, place)
+    monkeypatch.setattr(program, "execute", lambda run, place, keep: told)
+    assert program.rerun(run, place)
+    monkeypatch.setattr(program, "execute", lambda run, place, keep: told | {"predictions": "abd"})
+    assert not program.rerun(run, place)
+    assert "DIFFERENT" in capsys.readouterr().out
+
+
+def test_the_best_model_on_dev_of_seed_one_is_left(tmp_path):
+    place = Place(tmp_path / "work", tmp_path / "results")
+    place.results.mkdir()
+    runs = [a_run(system=s, seed=seed) for s in ("soft", "plain") for seed in (1, 2)]
+    for run, dev in zip(runs, (0.4, 0.9, 0.6, 0.1), strict=True):
+        told = {"key": run.key, "folds": [{"dev_f1": {"pairs": dev, "strict": 0.0}}] * 2}
+        place.result(run).write_text(json.dumps(told), encoding="utf-8")
+        place.model(run, run.folds[0]).mkdir(parents=True)
+        (place.model(run, run.folds[0]) / "config.json").write_text(run.name, encoding="utf-8")
+        config = place.work / "runs" / run.name / "all" / "config.yaml"
+        config.parent.mkdir(parents=True)
+        config.write_text(f"system: {run.system}", encoding="utf-8")
+    program.leave_best(runs, place, PLAN, tmp_path / "outputs")
+    left = tmp_path / "outputs" / "aida"
+    assert (left / "config.json").read_text(encoding="utf-8") == "aida-plain-1"
+    assert (left / "train.yaml").read_text(encoding="utf-8") == "system: plain", "how it was trained"
+
+
+def test_the_model_that_is_left_is_the_best_of_all_runs_whatever_was_asked_for(monkeypatch, capsys):
+    seen = {}
+    monkeypatch.setattr(program, "prepare", lambda *args: corpora())
+    monkeypatch.setattr(program, "plan_table", lambda runs, *args: "")
+    monkeypatch.setattr(program, "do", lambda runs, *args: seen.update(done=runs) or [])
+    monkeypatch.setattr(program, "leave_best", lambda runs, *args: seen.update(judged=runs))
+    monkeypatch.setattr(program, "to_do", lambda runs, place: runs)
+    assert program.main(["--data", "x", "--only", "aida-soft-*", "--seeds", "1", "7"]) == 0
+    assert [run.name for run in seen["done"]] == ["aida-soft-1", "aida-soft-7"]
+    assert {"aida-plain-1", "aida-soft-2", "figer-several-1"} <= {run.name for run in seen["judged"]}
+    with pytest.raises(ValueError, match="no such transfer or run"):
+        program.main(["--data", "x", "--only", "nothing"])
