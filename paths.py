@@ -6,3 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 ONTOLOGIES = ROOT / "ontologies"
+CORPUS_PAGES = ROOT / "data_scripts" / "corpora"
+REPORT_TEMPLATE = ROOT / "metrics" / "report.html.jinja"
+SILVER_TEMPLATE = ROOT / "data_scripts" / "silver" / "report.html"
+MODEL_CARD = ROOT / "model_card.md"

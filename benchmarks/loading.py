@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from finener.paths import ROOT
 
 CODE = {
     # what torch and transformers cost anyhow is imported before the clock starts

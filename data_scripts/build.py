@@ -20,8 +20,7 @@ from huggingface_hub import DatasetCard, DatasetCardData, HfApi
 
 from finener.data_scripts.corpus import CorpusBuilder, CorpusError, ReadReport
 from finener.data_scripts.tables import text_table
-
-PAGES = Path(__file__).resolve().parent / "corpora"
+from finener.paths import CORPUS_PAGES
 
 # name on the command line → where its builder is
 BUILDERS = {
@@ -49,7 +48,7 @@ def find_builder(name: str) -> type[CorpusBuilder]:
 
 def read_page(name: str) -> tuple[dict[str, Any], str]:
     """Facts (the front matter) and text of a corpus's page."""
-    _, facts, text = (PAGES / f"{name}.md").read_text(encoding="utf-8").split("---\n", 2)
+    _, facts, text = (CORPUS_PAGES / f"{name}.md").read_text(encoding="utf-8").split("---\n", 2)
     return yaml.safe_load(facts), text.strip()
 
 
@@ -206,7 +205,7 @@ def _describe(
         f"--{'' if value else 'no-'}{key}" if isinstance(value, bool) else f"--{key} {shlex.quote(str(value))}"
         for key, value in told.items()
     ]
-    command = " ".join(["python -m data_scripts build", name, "--data_files", *files, *given])
+    command = " ".join(["finener build", name, "--data_files", *files, *given])
     DatasetCard(
         f"---\n{data.to_yaml()}\n---\n\n# {facts['pretty_name']}, as finener records\n\nBuilt by `{command}`.\n\n"
         f"```\n{report_table(builder.reports)}\n```\n\n{page}\n"

@@ -77,7 +77,7 @@ class Fold:
 
     @cached_property
     def hashes(self) -> dict[str, str]:
-        """The hash of each part, see :func:`trainer_finener.data_hash`."""
+        """The hash of each part, see :func:`finener.training.records.data_hash`."""
         return {part: data_hash(getattr(self, part)) for part in ("train", "dev", "test", "detection")}
 
 

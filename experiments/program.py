@@ -27,14 +27,12 @@ from finener.data_scripts.silver.executors import end_with_parent
 from finener.data_scripts.tables import text_table
 from finener.experiments.data import Fold, prepare
 from finener.experiments.plan import make_quick, make_runs
-from finener.experiments.run import Place, Run, execute, read_yaml
+from finener.experiments.run import Place, Run, execute, read_yaml, source_model
 from finener.paths import ROOT
 
-# Seconds of one core, about: for a training record in one epoch, by phase, for a text that the encoder reads, and to start. A run that
+# Seconds of one core, about: for a training record in one epoch, by phase; for a text that the encoder reads; and to start. A run that
 # has a result with another seed is estimated by that.
 TRAIN = {"source": 0.012, "scratch": 0.003, "finetune": 0.003, "free": 0.05, "direct": 0.0}
-
-
 READ, START = 0.012, 6.0
 
 
@@ -50,9 +48,14 @@ def is_done(run: Run, place: Place) -> bool:
     return result is not None and result["key"] == run.key
 
 
+def key_file(run: Run, place: Place) -> Path:
+    """Beside a source model: the key of the run that made it."""
+    return place.model(run, run.folds[0]) / "key.txt"
+
+
 def has_model(run: Run, place: Place) -> bool:
     """Whether a source run's model is there, and the one that its result is of."""
-    mark = place.model(run, run.folds[0]) / "key.txt"
+    mark = key_file(run, place)
     return mark.is_file() and mark.read_text(encoding="utf-8") == run.key
 
 
@@ -109,7 +112,7 @@ def work(run: Run, place: Place, keep: bool) -> dict[str, Any]:
     """Does a run in a worker and writes its result, whole or not at all."""
     result = execute(run, place, keep)
     if run.phase == "source":
-        (place.model(run, run.folds[0]) / "key.txt").write_text(run.key, encoding="utf-8")
+        key_file(run, place).write_text(run.key, encoding="utf-8")
     place.results.mkdir(parents=True, exist_ok=True)
     partial = place.result(run).with_suffix(".partial")
     partial.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -174,18 +177,19 @@ def leave_best(runs: Sequence[Run], place: Place, plan: Mapping[str, Any], outpu
 
 
 def rerun(run: Run, place: Place, keep: bool = False) -> bool:
-    """Does a run again, and tells whether the predictions are the same. The result stays as it is; a source model is made apart.
+    """Does a run again, and tells whether the predictions are the same.
+
+    Results stay as they are. Of a run that starts from a source model which is not there, this is trained first, and kept. A source
+    run is done apart, so that its model stays too.
 
     Raises:
-        ValueError: when there is no result to compare with, or the source model is not there.
+        ValueError: when there is no result to compare with.
     """
     before = read_result(run, place)
     if before is None:
         raise ValueError(f"{run.name} has no result in {place.results} to compare with")
     if run.source and not has_model(run.source, place):
-        raise ValueError(
-            f"{run.name} starts from {run.source.name}, which is not trained: run --only {run.source.name}"
-        )
+        train_source(run, place)
     if before["key"] != run.key:
         print(f"config, data or code of {run.name} changed since: expect other predictions")
     apart = replace(place, work=place.work / "rerun")
@@ -193,6 +197,18 @@ def rerun(run: Run, place: Place, keep: bool = False) -> bool:
     same = before["predictions"] == after["predictions"]
     print(f"again:  {summary(after)}\nbefore: {summary(before)}\npredictions are {'the same' if same else 'DIFFERENT'}")
     return same
+
+
+def train_source(run: Run, place: Place) -> None:
+    """Trains the source model that a run starts from and keeps it; its result file, if there is one, stays as it is."""
+    minutes = estimate(run.source, place) / 60
+    print(
+        f"{run.name} starts from {run.source.name}, which is not there: training it, about {minutes:.0f} minutes",
+        flush=True,
+    )
+    result = execute(run.source, place, keep=True)
+    key_file(run.source, place).write_text(run.source.key, encoding="utf-8")
+    print(f"{summary(result)}; the model is kept in {source_model(run, place)}", flush=True)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -207,7 +223,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", nargs="+", type=int, help="default: those of the plan")
     parser.add_argument("--plan", action="store_true", help="only print what there is to do")
-    parser.add_argument("--rerun", metavar="NAME", help="do one run again and compare its predictions")
+    parser.add_argument(
+        "--rerun",
+        metavar="NAME",
+        help="do one run again, its source model too where that is not there, and compare the predictions",
+    )
     parser.add_argument("--quick", action="store_true", help="rehearse: one fold, one epoch, a few records, seed 1")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time, a core each")
     return parser.parse_args(arguments)

@@ -42,8 +42,8 @@ from finener.training.phases import run_phase
 from finener.training.results import versions
 
 # What a run's numbers depend on; the rest of the program only plans, and its data are hashed.
-ROOMS = ("", "metrics", "prediction", "training")
-CODE = (*(path for room in ROOMS for path in sorted((ROOT / room).glob("*.py"))), Path(__file__).resolve())
+PARTS = ("*_finener.py", "prediction/*.py", "metrics/*.py", "training/*.py")
+CODE = (*(path for part in PARTS for path in sorted(ROOT.glob(part))), ROOT / "experiments" / "run.py")
 SOURCE_SAMPLE = 200  # records that tell what fine-tuning forgets
 OPTIONS = Options(resamples=1000)
 
@@ -257,7 +257,7 @@ def reuse_states(pipe: FinenerPipeline, texts: Iterable[str], folder: Path) -> N
 
 def read_yaml(name: str) -> dict[str, Any]:
     """One of this room's YAMLs."""
-    return yaml.safe_load(Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def source_model(run: Run, place: Place) -> Path:

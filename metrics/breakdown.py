@@ -42,7 +42,7 @@ def scores_by_type(counts: np.ndarray, ontology: Ontology, training: np.ndarray 
     Args:
         counts: of :func:`type_counts`.
         ontology: with the types.
-        training: of :func:`metrics.counting.training_counts`.
+        training: of :func:`finener.metrics.counting.training_counts`.
 
     Returns:
         ``type``, ``label``, ``level`` (0 for roots), ``gold``, ``predicted``, ``hit``, ``precision``, ``recall``, ``f1`` and, with
@@ -76,7 +76,7 @@ def scores_by_training(
 
     Args:
         counts: of :func:`type_counts`.
-        training: of :func:`metrics.counting.training_counts`.
+        training: of :func:`finener.metrics.counting.training_counts`.
         bounds: where a new range begins.
 
     Returns:

@@ -11,9 +11,8 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from finener.metrics.tables import score_rows
-from finener.paths import ROOT
+from finener.paths import MODEL_CARD
 
-TEMPLATE = ROOT / "model_card.md"
 EXAMPLE = "Angela Merkel visited the Statue of Liberty in New York."
 
 
@@ -38,5 +37,7 @@ def write_card(folder: str | Path, results: Mapping[str, Any]) -> None:
     runs = [*results["earlier"], results]
     text = results["shown"][0]["text"] if results["shown"] else EXAMPLE
     example = json.dumps(text, ensure_ascii=False)  # a Python literal too, whatever quotes the text holds
-    card = ModelCard.from_template(data, template_path=str(TEMPLATE), rows=rows, example=example, runs=runs, **results)
+    card = ModelCard.from_template(
+        data, template_path=str(MODEL_CARD), rows=rows, example=example, runs=runs, **results
+    )
     card.save(Path(folder) / "README.md")

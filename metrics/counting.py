@@ -78,7 +78,7 @@ def partial_credit(
         predicted: type indices.
         ontology: of both.
         decay: in [0, 1].
-        credit: W itself, in place of the decay: see :func:`metrics.credit.read_credit`.
+        credit: W itself, in place of the decay: see :func:`finener.metrics.credit.read_credit`.
     """
     gold, predicted = ontology.most_specific_indices(gold), ontology.most_specific_indices(predicted)
     if not gold or not predicted:
@@ -120,7 +120,11 @@ def count_typed(
 
 
 def count_given(gold: Iterable[int], predicted: Iterable[int], ontology: Ontology) -> dict[str, float]:
-    """Typing of one gold mention, on closed type sets (Ling & Weld 2012: strict, loose macro, loose micro)."""
+    """Typing of one gold mention, on closed type sets: strict, loose macro and loose micro, as Ling & Weld (2012) name them.
+
+    A mention without predicted types has the precision 0 and counts, so ``given_macro_precision`` is a mean over all mentions. Ling &
+    Weld take it over the mentions with a prediction; the two are equal where every mention is given a type.
+    """
     gold, predicted = set(ontology.closure_indices(gold)), set(ontology.closure_indices(predicted))
     hit = len(gold & predicted)
     return {
@@ -156,6 +160,9 @@ def precision_recall_f1(
 def scores_of_counts(counts: Mapping[str, float]) -> dict[str, float]:
     """Precision, recall and F1, each in [0, 1], of ``mention``, ``typed`` (strict), ``partial``, ``macro`` (loose) and ``pair`` (loose
     micro); ``given_*`` of gold mentions.
+
+    ``macro_precision`` and ``given_macro_precision`` are divided by all predicted, or all gold, mentions; Ling & Weld (2012) divide by
+    those that were given a type, and so do not see that a system leaves the hard ones alone.
 
     A group without gold and without predictions is left out, so that nothing that was not measured looks like a zero.
     """
@@ -214,7 +221,7 @@ def count_typing(pair: Pair, ontology: Ontology) -> dict[str, float]:
 def score_records(
     gold: Iterable[Mapping[str, Any]], predicted: Iterable[Mapping[str, Any]], ontology: Ontology, decay: float = 0.5
 ) -> dict[str, float]:
-    """Scores predicted records against gold ones end to end, paired by id. :func:`metrics.scoring.score` tells more.
+    """Scores predicted records against gold ones end to end, paired by id. :func:`finener.metrics.scoring.score` tells more.
 
     Args:
         gold: records; those that are exhaustive are judged for detection, those that are typed with ``ontology`` too for types.
@@ -223,7 +230,7 @@ def score_records(
         decay: see :func:`partial_credit`.
 
     Raises:
-        PairingError: see :func:`metrics.pairing.pair_records`.
+        PairingError: see :func:`finener.metrics.pairing.pair_records`.
     """
     pairs = pair_records(gold, predicted, ontology)
     return scores_of_counts(add_counts(count_end_to_end(pair, ontology, decay) for pair in pairs))

@@ -95,7 +95,7 @@ def find_cases(
     Args:
         pairs: end to end, or ``at_gold_mentions()``.
         ontology: of their types.
-        decay: see :func:`metrics.counting.partial_credit`.
+        decay: see :func:`finener.metrics.counting.partial_credit`.
         credit: see there.
     """
     for pair in pairs:

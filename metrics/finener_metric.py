@@ -1,6 +1,6 @@
 """The scores as a metric of the ``evaluate`` library: ``evaluate.load("metrics/finener_metric.py")``, offline.
 
-The library copies this file away and runs the copy, so it finds the rest through the installed package ``finener``, or on the path.
+The library copies this file away and runs the copy, which finds the rest in the installed package ``finener``.
 """
 
 from __future__ import annotations
@@ -10,16 +10,10 @@ from typing import Any
 import datasets
 import evaluate
 
-try:
-    from finener.data_scripts.corpus import load_ontology
-    from finener.data_scripts.schema import FEATURES, validate_record
-    from finener.metrics.credit import read_credit
-    from finener.metrics.scoring import Options, judge, score
-except ImportError:
-    from finener.data_scripts.corpus import load_ontology
-    from finener.data_scripts.schema import FEATURES, validate_record
-    from finener.metrics.credit import read_credit
-    from finener.metrics.scoring import Options, judge, score
+from finener.data_scripts.corpus import load_ontology
+from finener.data_scripts.schema import FEATURES, validate_record
+from finener.metrics.credit import read_credit
+from finener.metrics.scoring import Options, judge, score
 
 DESCRIPTION = "Fine-grained named-entity recognition: detection, strict, partial-credit and loose typing, end to end and of gold mentions."
 INPUTS = """
@@ -35,7 +29,7 @@ Returns:
 
 
 class FinenerMetric(evaluate.Metric):
-    """A thin shell over :func:`metrics.scoring.score`; its inputs are records."""
+    """A thin shell over :func:`finener.metrics.scoring.score`; its inputs are records."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(

@@ -16,6 +16,7 @@ from finener.metrics.errors import KINDS, NOTHING, Case, confusions, count_kinds
 from finener.metrics.scoring import DEFAULTS, Judged, Options, score
 from finener.metrics.tables import MEASURES, training_range
 from finener.ontology_finener import Ontology
+from finener.paths import REPORT_TEMPLATE
 
 WORST = 50  # mentions shown with their text
 CONTEXT = 160  # characters shown on either side of a mention
@@ -29,12 +30,12 @@ def build_report(
     """Every figure of the page, as JSON can hold it.
 
     Args:
-        judged: see :func:`metrics.scoring.judge`.
+        judged: see :func:`finener.metrics.scoring.judge`.
         options: how to score.
         train: training records: adds training counts, and unseen names.
 
     Returns:
-        What :func:`metrics.scoring.score` returns and ``ontology``; ``kinds`` (number of mentions of each kind of
+        What :func:`finener.metrics.scoring.score` returns and ``ontology``; ``kinds`` (number of mentions of each kind of
         ``metrics.errors.KINDS``), ``confusions`` (by level), ``examples`` (of each kind, the worst or surest case), ``worst``;
         ``calibration`` and ``sweep``, each of ``types`` and, where gold is exhaustive, ``mentions``.
     """
@@ -67,7 +68,7 @@ def write_report(
     """Writes ``report.json`` and ``index.html``.
 
     Args:
-        judged: see :func:`metrics.scoring.judge`.
+        judged: see :func:`finener.metrics.scoring.judge`.
         output_dir: is made where it is missing.
         options: how to score.
         train: training records.
@@ -92,13 +93,13 @@ def render_page(report: Mapping[str, Any], title: str) -> str:
         title: of the page.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).resolve().parent),
+        loader=FileSystemLoader(REPORT_TEMPLATE.parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.jinja").render(
+    return environment.get_template(REPORT_TEMPLATE.name).render(
         report=report,
         title=title,
         kinds=KINDS,
@@ -117,7 +118,7 @@ def describe_case(case: Case, ontology: Ontology) -> dict[str, Any]:
     """A case for people.
 
     Args:
-        case: of :func:`metrics.errors.find_cases`.
+        case: of :func:`finener.metrics.errors.find_cases`.
         ontology: of its types.
 
     Returns:

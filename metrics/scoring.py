@@ -1,4 +1,4 @@
-"""Everything that can be measured of predictions, in one call: what ``python -m metrics score`` prints."""
+"""Everything that can be measured of predictions, in one call: what ``finener score`` prints."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def judge(
             ``predicted`` serves where it has all typed gold mentions.
 
     Raises:
-        PairingError: see :func:`metrics.pairing.pair_records`; or when nothing can be measured.
+        PairingError: see :func:`finener.metrics.pairing.pair_records`; or when nothing can be measured.
     """
     pairs = pair_records(gold, predicted, ontology)
     judged = Judged(ontology, pairs, [p for p in pairs if p.typed and any(p.gold.values())])
@@ -131,11 +131,11 @@ def _judge_detection(judged: Judged) -> None:
 
 
 def record_counts(judged: Judged, decay: float = 0.5, credit: Credit | None = None) -> np.ndarray:
-    """(N, len(COUNTS)), the counts of each gold record: what :mod:`metrics.intervals` resamples.
+    """(N, len(COUNTS)), the counts of each gold record: what :mod:`finener.metrics.intervals` resamples.
 
     Args:
         judged: of :func:`judge`.
-        decay: see :func:`metrics.counting.partial_credit`.
+        decay: see :func:`finener.metrics.counting.partial_credit`.
         credit: see there.
     """
     typing = {pair.id: count_typing(pair, judged.ontology) for pair in judged.typing}
@@ -161,7 +161,7 @@ class Options:
 
     Args:
         decay: partial credit for each edge that a prediction stays above gold, in [0, 1].
-        credit: W itself, in place of the decay: see :func:`metrics.credit.read_credit`.
+        credit: W itself, in place of the decay: see :func:`finener.metrics.credit.read_credit`.
         resamples: of the bootstrap; 0 leaves intervals out.
         resampled: what a resample draws: ``"document"`` or ``"record"``.
         seed: of the resamples.

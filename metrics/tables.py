@@ -61,7 +61,7 @@ GIVEN_MEASURES = {
 
 
 def breakdown_tables(result: Mapping[str, Any], most_types: int | None = None) -> str:
-    """Everything that :func:`metrics.scoring.score` found, as tables.
+    """Everything that :func:`finener.metrics.scoring.score` found, as tables.
 
     Args:
         result: what it returned.

@@ -6,7 +6,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -15,8 +14,8 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from finener.data_scripts.silver.plan import Plan, whole
 from finener.data_scripts.tables import text_table
 from finener.ontology_finener import Ontology
+from finener.paths import SILVER_TEMPLATE
 
-_TEMPLATE = Path(__file__).with_name("report.html")
 _SHOWN = 25  # rows of a long list on the page
 
 _CARD = """Sentences of Wikipedia articles in which links, their repeats and some unmistakable names are marked and typed.
@@ -118,7 +117,7 @@ def make_card(report: dict[str, Any]) -> DatasetCard:
     dumps = ", ".join(dump["name"] for dump in report["options"]["dumps"])
     return DatasetCard(
         f"---\n{data.to_yaml()}\n---\n\n# Silver Wikipedia, as finener records\n\nBuilt from {dumps} by "
-        f"`python -m data_scripts silver`.\n\n{_CARD}\n```\n{report_table(report)}\n```\n"
+        f"`finener silver`.\n\n{_CARD}\n```\n{report_table(report)}\n```\n"
     )
 
 
@@ -128,7 +127,7 @@ def make_card(report: dict[str, Any]) -> DatasetCard:
 def make_page(report: dict[str, Any], ontology: Ontology) -> str:
     """The report as a page that needs nothing else."""
     template = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined).from_string(
-        _TEMPLATE.read_text(encoding="utf-8")
+        SILVER_TEMPLATE.read_text(encoding="utf-8")
     )
     facts = [
         *((key, f"{report[key]:,}") for key in ("articles", "sentences", "mentions", "types", "types with ancestors")),

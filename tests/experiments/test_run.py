@@ -1,5 +1,7 @@
 """Runs of a tiny model from training to scores."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 
 from finener.configuration_finener import FinenerConfig
 from finener.data_scripts.record_files import read_records
+from finener.experiments import program
 from finener.experiments.data import Fold
 from finener.experiments.run import Place, execute, reuse_states, unpack_counts
 from finener.metrics.counting import COUNTS, score_records
@@ -109,3 +112,27 @@ def test_direct_has_a_threshold_for_each_measure_too(tiny_run, tmp_path, target)
     assert set(told["folds"][0]["thresholds"]) == set(told["folds"][0]["dev_f1"]) == {"pairs", "strict"}
     assert told["folds"][0]["reach"]["types"] == pytest.approx(3 / 9)
     assert told["scores"]["typed_f1"] == pytest.approx(scores_of(place, run, "strict", target).get("typed_f1", 0.0))
+
+
+def test_a_rerun_trains_the_source_model_that_it_lacks_and_keeps_it(tiny_run, encoder_folder, capsys):
+    run, _, place = tiny_run
+    named = [record(str(i), "Ann saw Rome.", ("Ann", "person"), ("Rome", "place"), ontology="src") for i in range(4)]
+    fold = Fold("all", named[:2], named[2:3], named[3:])
+    source = replace(run.source, folds=[fold], config={**TINY, "knobs": {}, "encoder": str(encoder_folder)})
+    run = replace(run, source=source)
+    shutil.rmtree(place.model(source, fold))
+    told = {"scores": {}, "seconds": 1.0, "name": run.name, "key": "", "predictions": ""}
+    place.results.mkdir()
+    place.result(run).write_text(json.dumps(told), encoding="utf-8")
+    place.result(source).write_text("made before", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "estimate", lambda run, place: 120.0)
+        assert not program.rerun(run, place), "the made-up result has no predictions"
+    printed = capsys.readouterr().out
+    assert f"{run.name} starts from {source.name}, which is not there: training it, about 2 minutes" in printed
+    assert program.has_model(source, place)
+    assert place.result(source).read_text(encoding="utf-8") == "made before"
+    made = (place.model(source, fold) / "model.safetensors").stat().st_mtime_ns
+    program.rerun(run, place)
+    assert "training it" not in capsys.readouterr().out
+    assert (place.model(source, fold) / "model.safetensors").stat().st_mtime_ns == made
