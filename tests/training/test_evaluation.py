@@ -6,11 +6,13 @@ import copy
 import functools
 
 import pytest
+import torch
 from transformers import set_seed
 
 from finener.metrics.counting import score_records
 from finener.pipeline_finener import FinenerPipeline
 from finener.prediction.records import predict_records
+from finener.training.collator import model_inputs
 
 from runs import DEV, SOURCE, TARGET, collate, still_model, trainer
 
@@ -103,13 +105,29 @@ def test_records_that_are_not_exhaustive_or_of_another_ontology_are_not_judged_f
     assert both["eval_typed_f1"] == alone["eval_typed_f1"] and both["eval_mention_f1"] != alone["eval_mention_f1"]
 
 
-def test_evaluation_does_not_depend_on_the_batch_size(trained, tokenizer, tmp_path):
-    model = trained(True)
+@pytest.mark.parametrize("target", [False, True])
+def test_evaluation_does_not_depend_on_the_batch_size(trained, tokenizer, tmp_path, target):
+    model = trained(target)
     runs = [
-        trainer(model, tokenizer, tmp_path, dev=DEV[True], per_device_eval_batch_size=size).evaluate()
+        trainer(model, tokenizer, tmp_path, dev=DEV[target], per_device_eval_batch_size=size).evaluate()
         for size in (1, 3, 8)
     ]
     exact = [
         {k: v for k, v in run.items() if k.endswith(("precision", "recall", "f1", "strict", "score"))} for run in runs
     ]
     assert len(exact[0]) == 23 and exact[0] == exact[1] == exact[2]
+    losses = [{k: v for k, v in run.items() if k.startswith("eval_loss")} for run in runs]
+    parts = {"eval_loss", "eval_loss_detection", "eval_loss_conversion" if target else "eval_loss_typing"}
+    assert losses[0].keys() == parts
+    for other in losses[1:]:
+        assert losses[0] == pytest.approx(other, rel=1e-5)
+    assert losses[0]["eval_loss"] == pytest.approx(sum(losses[0].values()) / 2)
+
+
+def test_the_loss_of_evaluation_is_the_models_own(trained, tokenizer, tmp_path):
+    model = trained(True)
+    metrics = trainer(model, tokenizer, tmp_path, dev=DEV[True]).evaluate()
+    with torch.no_grad():
+        output = model(**model_inputs(collate(model, tokenizer, DEV[True])))
+    for part in ("detection", "conversion"):
+        assert metrics[f"eval_loss_{part}"] == pytest.approx(output.losses[part].item(), rel=1e-5)
