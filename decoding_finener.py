@@ -51,18 +51,12 @@ def read_threshold(threshold: Threshold, ontology: Ontology) -> tuple[float, Seq
 
 
 class ChosenTypes(NamedTuple):
-    """The types of M mentions as N (mention, type, score) triples, by mention and then from the roots down.
+    """The types of M mentions as N (mention, type, score) triples, by mention and then from the roots down."""
 
-    Args:
-        mentions, types: (N) indices.
-        scores: (N) in [0, 1].
-        n_mentions: M.
-    """
-
-    mentions: Tensor
-    types: Tensor
-    scores: Tensor
-    n_mentions: int
+    mentions: Tensor  # (N) indices
+    types: Tensor  # (N) indices
+    scores: Tensor  # (N) in [0, 1]
+    n_mentions: int  # M
 
 
 class _Lists:
@@ -116,23 +110,7 @@ class TypeDecoder:
 
     @cached_property
     def _runs(self) -> tuple[Tensor, _Lists]:
-        """An order of the types in which those below a type stand together, and each type's runs [start, stop) in it.
-
-        A type has one run; more only where one below it has a further parent.
-        """
-        ontology = self.ontology
-        order, stack = [], list(ontology.roots)
-        while stack:
-            order.append(stack.pop())
-            stack += [child for child in ontology.children[order[-1]] if ontology.parents[child][0] == order[-1]]
-        runs = [[(place, place + 1)] for place in torch.tensor(order).argsort().tolist()]
-        for i in sorted(order, key=ontology.depths.__getitem__, reverse=True):
-            found = sorted(run for of in (i, *ontology.children[i]) for run in runs[of])
-            runs[i] = [found[0]]
-            for start, stop in found[1:]:
-                if start <= runs[i][-1][1]:
-                    start, stop = runs[i][-1][0], max(stop, runs[i].pop()[1])
-                runs[i].append((start, stop))
+        order, runs = self.ontology.subtree_runs
         return torch.tensor(order, device=self.device), _Lists(runs, self.device)
 
     def _least(self, threshold: Threshold) -> Tensor:
@@ -143,18 +121,8 @@ class TypeDecoder:
         indices = torch.tensor(list(map(self.ontology.index, own)), dtype=torch.long, device=self.device)
         return least.index_copy_(0, indices, least.new_tensor(list(own.values())))
 
-    # ---------------------------------------------------------------- coherent scores
-
     def scores(self, logits: Tensor, *, one_type: bool = False) -> Tensor:
-        """The coherent scores of all types.
-
-        Args:
-            logits: (M, C) raw.
-            one_type: softmax over the types; otherwise a sigmoid for each.
-
-        Returns:
-            (M, C) in [0, 1], no type above any of its parents.
-        """
+        """Coherent scores (M, C) in [0, 1] of raw logits (M, C): by softmax for ``one_type``, otherwise by a sigmoid for each type."""
         if not one_type:
             return self._capped(logits.float().sigmoid())
         mentions, types = torch.ones_like(logits, dtype=torch.bool).nonzero(as_tuple=True)
@@ -184,17 +152,14 @@ class TypeDecoder:
         sizes, parts = (wanted[:, 0] // n_rows).bincount().tolist(), [probabilities.new_zeros(0, dtype=fine)]
         for block, of_block in zip(probabilities.split(n_rows), wanted.split(sizes), strict=False):
             sums = block[:, order].cumsum(1, dtype=fine)
-            row, start, stop = of_block.T
-            row = row % n_rows
-            parts.append(sums[row, stop - 1] - sums[row, start - 1] * (start > 0))
+            rows, start, stop = of_block.T
+            parts.append(sums[rows % n_rows, stop - 1] - sums[rows % n_rows, start - 1] * (start > 0))
         totals = parts[0].new_zeros(len(types)).index_add_(0, places, torch.cat(parts))
         return totals.clamp(0.0, 1.0).to(probabilities.dtype)
 
-    # ---------------------------------------------------------------- choosing
-
     @torch.no_grad()
     def choose(self, logits: Tensor, threshold: Threshold, *, one_type: bool = False) -> ChosenTypes:
-        """The types of each mention, at least one, closed under ancestors; arguments as in :meth:`scores` and :func:`read_threshold`."""
+        """The types of each mention, at least one, closed under ancestors; ``logits`` and ``one_type`` as in :meth:`scores`."""
         if not one_type:
             return self.choose_several(logits.float().sigmoid(), threshold)
         mentions, types = self.paths(logits.argmax(1))
@@ -204,13 +169,10 @@ class TypeDecoder:
     def choose_several(self, scores: Tensor, threshold: Threshold) -> ChosenTypes:
         """Each mention's assignable types that score at least their threshold; where none does, the best one. With their ancestors.
 
-        Args:
-            scores: (M, C) in [0, 1], coherent or not yet. Ties for the best go to the deepest type, then to the first.
-            threshold: see :func:`read_threshold`.
+        ``scores``: (M, C) in [0, 1], coherent or not yet. Ties for the best go to the deepest type, then to the first.
         """
         mentions, types = self._passing(scores, self._least(threshold))
-        rest = torch.ones(len(scores), dtype=torch.bool, device=self.device).index_fill_(0, mentions, False)
-        rest = rest.nonzero()[:, 0]
+        rest = (mentions.bincount(minlength=len(scores)) == 0).nonzero()[:, 0]
         mentions, types = torch.cat([mentions, rest]), torch.cat([types, self.best(scores[rest])])
         mentions, types = self._closed(mentions, types, len(scores))
         return ChosenTypes(mentions, types, self._capped_at(scores, mentions, types), len(scores))
@@ -264,9 +226,8 @@ class TypeDecoder:
     def named(self, chosen: ChosenTypes) -> list[dict[str, float]]:
         """Ids and scores of the types of each mention, from the roots down."""
         rows: list[dict[str, float]] = [{} for _ in range(chosen.n_mentions)]
-        ids = self.ontology.ids
         for mention, i, score in zip(*(column.tolist() for column in chosen[:3]), strict=True):
-            rows[mention][ids[i]] = score
+            rows[mention][self.ontology.ids[i]] = score
         return rows
 
 

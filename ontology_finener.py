@@ -174,6 +174,29 @@ class Ontology:
         pairs = [(c, p) for c, parents in enumerate(self.parents) for p in parents]
         return sorted(pairs, key=lambda pair: (self.depths[pair[0]], pair))
 
+    @cached_property
+    def subtree_runs(self) -> tuple[list[int], list[list[tuple[int, int]]]]:
+        """An order of the types in which those below a type stand together, and each type's runs [start, stop) of it.
+
+        A type has one run; more only where one below it has a further parent.
+        """
+        order, stack = [], list(self.roots)
+        while stack:
+            order.append(stack.pop())
+            stack += [child for child in self.children[order[-1]] if self.parents[child][0] == order[-1]]
+        places = {i: place for place, i in enumerate(order)}
+        runs = [[(places[i], places[i] + 1)] for i in range(len(self))]
+        for i in sorted(order, key=self.depths.__getitem__, reverse=True):
+            below = sorted(run for j in (i, *self.children[i]) for run in runs[j])
+            runs[i] = below[:1]
+            for start, stop in below[1:]:
+                first, last = runs[i][-1]
+                if start <= last:
+                    runs[i][-1] = (first, max(last, stop))
+                else:
+                    runs[i].append((start, stop))
+        return order, runs
+
     def closure_indices(self, indices: Iterable[int]) -> list[int]:
         """The given types and all their ancestors, as sorted indices."""
         closed: set[int] = set()

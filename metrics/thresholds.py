@@ -181,7 +181,9 @@ class _Search:
         # How many of the candidates, the lowest first, each score passes.
         passed = torch.bucketize(dev.scores.T.contiguous(), torch.tensor(CANDIDATES), right=True, out_int32=True)
         self.passed = passed.to(torch.uint8) * self.decoder.assignable[:, None]
-        self.passing = torch.zeros_like(self.passed, dtype=torch.int32)
+        self.passing = torch.zeros_like(
+            self.passed, dtype=torch.float32
+        )  # whole numbers; torch adds them up fastest in fp32
         best = self.decoder.best(dev.scores) if dev.best is None else dev.best
         mentions, types = self.decoder.paths(best)
         path = torch.zeros_like(self.gold).index_put_((types, mentions), torch.tensor(True))
@@ -203,11 +205,11 @@ class _Search:
         places, above = self.decoder.closures(members)
         columns, rows = above.unique(return_inverse=True)
         passed, now = self.passed[members], int(self.candidate[members[0]])
-        old = self._above(passed > now, places, rows, len(columns), "sum")
+        old = _above(passed > now, places, rows, len(columns), "sum")
         others = self.passing[columns] - old > 0
         lost = (self.passing[columns] > 0) & ~others
         base = self.counts - torch.stack([lost.sum(0), (lost & self.gold[columns]).sum(0)])
-        most = self._above(passed, places, rows, len(columns), "amax").long()
+        most = _above(passed, places, rows, len(columns), "amax").long()
         counts = base + torch.stack([_at_least(most, ~others), _at_least(most, ~others & self.gold[columns])], 1)
         rest = self.n_passing - (passed > now).sum(0)
         is_typed = (rest > 0) | (passed.amax(0) > torch.arange(NEVER)[:, None])
@@ -216,18 +218,9 @@ class _Search:
         if now == NEVER or found[best] > found[now]:
             self.candidate[members] = best
             self.counts, self.n_passing = counts[best], rest + (passed > best).sum(0)
-            self.passing[columns] += self._above(passed > best, places, rows, len(columns), "sum") - old
+            self.passing[columns] += _above(passed > best, places, rows, len(columns), "sum") - old
             now = best
         return CANDIDATES[now]
-
-    def _above(self, values: Tensor, places: Tensor, rows: Tensor, n_rows: int, how: str) -> Tensor:
-        """The sum or the highest of the members' values (members, M) at each of their closure's types, (rows, M)."""
-        dtype = torch.int32 if how == "sum" else values.dtype
-        found = torch.zeros(n_rows, values.shape[1], dtype=dtype)
-        for part in values.any(1)[places].nonzero()[:, 0].split(PAIRS_AT_ONCE):
-            index = rows[part, None].expand(-1, values.shape[1])
-            found.scatter_reduce_(0, index, values[places[part]].to(dtype), how)
-        return found
 
     def _f1(self, counts: Tensor) -> list[float]:
         """F1 of chosen and right types, (candidates, 2, M)."""
@@ -238,6 +231,22 @@ class _Search:
             right = ((hits == predicted) & (hits == self.in_gold) & (hits > 0)).sum(1).tolist()
             n_predicted = [counts.shape[2]] * len(counts)
         return [2 * r / max(1, n + self.gold_items) for r, n in zip(right, n_predicted, strict=True)]
+
+
+def _above(values: Tensor, places: Tensor, rows: Tensor, n_rows: int, how: str) -> Tensor:
+    """The sum or the highest of some types' values (types, M) at each type of their closure, (n_rows, M).
+
+    Args:
+        values: at least 0.
+        places, rows: (N) pairs of these types and of types at or above them.
+        n_rows: types in the closure.
+        how: sum or amax.
+    """
+    found = torch.zeros(n_rows, values.shape[1])
+    for part in values.any(1)[places].nonzero()[:, 0].split(PAIRS_AT_ONCE):
+        index = rows[part, None].expand(-1, values.shape[1])
+        found.scatter_reduce_(0, index, values[places[part]].float(), how)
+    return found
 
 
 def _at_least(most: Tensor, counted: Tensor) -> Tensor:
