@@ -185,7 +185,7 @@ class TextEncoder:
         return self.window(encoded, 0, len(encoded.words))
 
     def window_around(self, encoded: EncodedText, first: int, stop: int) -> Window:
-        """The widest window with the words [first, stop) in its middle. Raises ValueError when no window holds them."""
+        """A wide window with the words [first, stop) in its middle. Raises ValueError when no window holds them."""
         if not self.fits(encoded, first, stop):
             raise ValueError(
                 f"mention [{encoded.words[first][0]}, {encoded.words[stop - 1][1]}) has {stop - first} words: a window holds at most "
