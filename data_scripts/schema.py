@@ -62,13 +62,10 @@ FEATURES = Features(
     }
 )
 
-
 EXAMPLE_RECORD = (
     '{"id": "d1#0", "doc_id": "d1", "source": "mine", "text": "Ann left.", "mentions": [{"start": 0, "end": 3, '
     '"types": ["per"]}], "exhaustive": true, "typed": true, "ontology": "aida"}'
 )
-
-
 EXAMPLE_MENTION = '{"start": 0, "end": 3, "types": ["per"]}'
 
 
@@ -137,13 +134,8 @@ def _is_scores(value: object) -> bool:
 # key: (what it must be, in words; its test; its default)
 _Key = tuple[str, Callable[[object], bool], Any]
 
-
 _STRING: _Key = ("a string", lambda v: isinstance(v, str), "")
-
-
 _FLAG: _Key = ("true or false", lambda v: isinstance(v, bool), False)
-
-
 _RECORD_KEYS: dict[str, _Key] = {
     "id": _STRING,
     "doc_id": _STRING,
@@ -154,8 +146,6 @@ _RECORD_KEYS: dict[str, _Key] = {
     "typed": _FLAG,
     "ontology": _STRING,
 }
-
-
 _MENTION_KEYS: dict[str, _Key] = {
     "start": ("a whole number", _is_span_end, 0),
     "end": ("a whole number", _is_span_end, 0),

@@ -111,8 +111,6 @@ _RESIDUE = re.compile(
     r"| (?= )|^ +| +$| (?=[,;.!?](?: |$))"
 )
 _RESIDUE_SIGN = re.compile(r" [ ,;.!?)]|\([ ,;:/–)-]|,\)|;\)|:\)")  # a quick look whether there may be any
-
-
 _DISAMBIGUATES = re.compile(
     r"\{\{\s*(?i:[\w -]*disambig[\w -]*|dab|hndis|geodis|numberdis|schooldis|mil-?unit-?dis|given name|surname)\s*[|}]"
     r"|\[\[\s*(?i:category\s*:[^\]]*disambiguation)"
