@@ -20,21 +20,6 @@ from .ontology_finener import ONTOLOGY_NAME, Ontology, OntologyError
 
 TAGS = ("O", "B", "I")
 
-# What fine-tuning may still set; the other knobs shape weights that pre-training has trained.
-CONVERSION_KNOBS = (
-    "conversion_input",
-    "conversion_norm",
-    "conversion_hidden_size",
-    "target_vector_size",
-    "conversion_skip",
-    "target_activation",
-    "soft_loss_decay",
-    "soft_loss_weights",
-    "target_type_threshold",
-    "detection_threshold",
-    "type_threshold",
-)
-
 # Knobs of models saved by earlier versions, each with the one value that this version still computes with.
 _RETIRED = {"encoder_layer_mix": "concat", "mention_pooling": "mean", "initializer_range": 0.02}
 # What transformers takes or writes beside the fields of its base class.
@@ -93,7 +78,7 @@ class FinenerConfig(PretrainedConfig):
         encoder_config: config of any ``AutoModel`` text encoder, as an object or a dict with ``model_type``.
         ontology: source types (C of them, "yago").
         target_ontology: target types (K of them, "aida"), or None before fine-tuning.
-        encoder_layers: hidden layers whose states, side by side, form the word state; 0 is the embedding layer, negative counts from the end.
+        encoder_layers: hidden layers whose states, side by side, form the word state; 0: the embeddings, negative: from the end.
         use_word_shape: join capitals, digits and punctuation to the word state, for encoders that lower-case.
         encoder_dropout, lstm_dropout: dropout probability before and after the BiLSTM.
         lstm_hidden_size: units per direction.
@@ -160,36 +145,21 @@ class FinenerConfig(PretrainedConfig):
         window_overlap: int = 32,
         **kwargs: Any,
     ):
+        given = {name: value for name, value in locals().items() if name in KNOBS}
+        self._has_dense_credit = not _RETIRED.keys().isdisjoint(
+            kwargs
+        )  # models with these knobs hold W among their weights
         self._check_kwargs(kwargs)
+        vars(self).update(given)
         if isinstance(encoder_config, dict) and "model_type" in encoder_config:
-            encoder_config = AutoConfig.for_model(**encoder_config)
-        self.encoder_config = encoder_config if encoder_config is not None else AutoConfig.for_model("bert")
-        self.ontology = Ontology.from_dict(ontology) if isinstance(ontology, dict) else ontology
-        self.target_ontology = (
-            Ontology.from_dict(target_ontology) if isinstance(target_ontology, dict) else target_ontology
-        )
-        self.encoder_layers = list(encoder_layers) if isinstance(encoder_layers, Sequence) else encoder_layers
-        self.use_word_shape = use_word_shape
-        self.encoder_dropout = encoder_dropout
-        self.lstm_hidden_size = lstm_hidden_size
-        self.lstm_layers = lstm_layers
-        self.lstm_dropout = lstm_dropout
-        self.mention_state = mention_state
-        self.type_vector_size = type_vector_size
-        self.type_prior = type_prior
-        self.conversion_input = conversion_input
-        self.conversion_norm = conversion_norm
-        self.conversion_hidden_size = conversion_hidden_size
-        self.target_vector_size = target_vector_size
-        self.conversion_skip = conversion_skip
-        self.target_activation = target_activation
-        self.soft_loss_decay = soft_loss_decay
-        self.soft_loss_weights = soft_loss_weights
-        self.detection_threshold = detection_threshold
-        self.type_threshold = type_threshold
-        self.target_type_threshold = target_type_threshold
-        self.window_words = window_words
-        self.window_overlap = window_overlap
+            self.encoder_config = AutoConfig.for_model(**encoder_config)
+        elif encoder_config is None:
+            self.encoder_config = AutoConfig.for_model("bert")
+        for name in ("ontology", "target_ontology"):
+            if isinstance(given[name], dict):
+                setattr(self, name, Ontology.from_dict(given[name]))
+        if isinstance(encoder_layers, Sequence):
+            self.encoder_layers = list(encoder_layers)
         self._check()
         self._commit_hash = kwargs.pop("_commit_hash", None)  # of the Hub repo that it was read from
         super().__init__(**kwargs)
@@ -215,7 +185,7 @@ class FinenerConfig(PretrainedConfig):
         # A saved config holds what other versions of transformers and other tools put there, too.
         saved = "transformers_version" in kwargs
         others = {k for k in kwargs if saved and not difflib.get_close_matches(k, KNOBS, 1, 0.9)}
-        check_knobs(kwargs, KNOBS | _OF_TRANSFORMERS | others)
+        check_knobs(kwargs, {*KNOBS, *_OF_TRANSFORMERS, *others})
         id2label, label2id = dict(enumerate(TAGS)), {tag: i for i, tag in enumerate(TAGS)}
         given = {int(i): tag for i, tag in (kwargs.get("id2label") or id2label).items()}
         if given != id2label or (kwargs.get("label2id") or label2id) != label2id or kwargs.pop("num_labels", 3) != 3:
@@ -300,14 +270,11 @@ class FinenerConfig(PretrainedConfig):
         if self.soft_loss_weights is None:
             return
         size = len(self.target_ontology) if self.target_ontology is not None else 0
-        rows = [row for row in self.soft_loss_weights if len(row) != 3]
-        rows = rows or [
-            row for row in self.soft_loss_weights if not (0 <= row[0] < size and 0 <= row[1] < size and row[2] > 0)
-        ]
-        if rows or self.target_activation != "softmax":
-            raise ValueError(
-                f"soft_loss_weights must be rows (gold, predicted, credit above 0) of the {size} target types of a softmax head; got {rows[:1]}"
-            )
+        for row in self.soft_loss_weights:
+            if len(row) != 3 or not (0 <= row[0] < size and 0 <= row[1] < size and row[2] > 0):
+                raise ValueError(
+                    f"soft_loss_weights must be rows (gold, predicted, credit above 0) of the {size} target types; got {row}"
+                )
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PretrainedConfig:
         """The encoder's config: it holds what transformers asks of a text model, such as the size of its vocabulary."""
@@ -318,10 +285,9 @@ class FinenerConfig(PretrainedConfig):
     def _knobs(self) -> dict[str, Any]:
         """Everything but the type systems and W, which :meth:`to_dict` tells whole and ``config.json`` by their file."""
         content = super().to_dict()
-        for part in (content, content["encoder_config"]):
-            part.pop("_name_or_path", None)  # would tell the path of whoever trained it
-            part.pop("_commit_hash", None)
-        return {k: v for k, v in content.items() if k not in _IN_ONTOLOGY_FILE}
+        content["encoder_config"].pop("_name_or_path", None)  # would tell the path of whoever trained it
+        private = ("_name_or_path", "_commit_hash", "_has_dense_credit")
+        return {k: v for k, v in content.items() if k not in (*private, *_IN_ONTOLOGY_FILE)}
 
     def _types(self) -> dict[str, Any]:
         """The content of ``ontology.json``: ``source``, ``target`` and, where there is a W of its own, ``credit``."""
@@ -356,7 +322,7 @@ class FinenerConfig(PretrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> FinenerConfig:
         """As in transformers, but knobs among ``kwargs`` are checked like those given to the class."""
-        own = {k: kwargs.pop(k) for k in KNOBS - {"encoder_config"} if k in kwargs}
+        own = {k: kwargs.pop(k) for k in KNOBS if k in kwargs and k != "encoder_config"}
         return super().from_dict({**config_dict, **own}, **kwargs)
 
     @classmethod
@@ -397,5 +363,9 @@ class FinenerConfig(PretrainedConfig):
         return config, unused
 
 
-KNOBS = frozenset(inspect.signature(FinenerConfig).parameters) - {"kwargs"}
+KNOBS = tuple(inspect.signature(FinenerConfig).parameters)[:-1]
+# What fine-tuning may still set; the other knobs shape weights that pre-training has trained.
+CONVERSION_KNOBS = tuple(
+    k for k in KNOBS if k.startswith(("conversion_", "soft_loss_", "target_a", "target_v")) or k.endswith("_threshold")
+)
 FinenerConfig.register_for_auto_class()

@@ -6,17 +6,20 @@ L gold types per mention (padded), C source types, K target types, F shape featu
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput, can_return_tuple
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, ModelOutput, cached_file, can_return_tuple
 
 from .configuration_finener import CONVERSION_KNOBS, KNOBS, TAGS, FinenerConfig, check_knobs
 from .decoding_finener import type_decoder
@@ -110,6 +113,7 @@ class FinenerForTokenClassification(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "input_ids"
     _keep_in_fp32_modules_strict = ["crf"]
+    _keys_to_ignore_on_load_unexpected = [r"^conversion\.credit$"]  # of earlier versions: see from_pretrained
 
     def __init__(self, config: FinenerConfig):
         encoder = _without_pooler(AutoModel.from_config, config.encoder_config)
@@ -456,18 +460,32 @@ class FinenerForTokenClassification(PreTrainedModel):
 
     def _own_tokenizer(self) -> Any:
         """The tokenizer that lies where the model was loaded from. Raises ValueError when there is none."""
-        place = self.config.name_or_path
+        place, revision = self.config.name_or_path, self.config._commit_hash or "main"
         try:
             if not place:
                 raise OSError("the model was not loaded from anywhere")
-            return AutoTokenizer.from_pretrained(
-                place, config=self.config.encoder_config, revision=self.config._commit_hash or "main"
-            )
+            cached_file(
+                place, "tokenizer_config.json", revision=revision
+            )  # without any file, transformers makes an empty one
+            return AutoTokenizer.from_pretrained(place, config=self.config.encoder_config, revision=revision)
         except (OSError, ValueError) as error:
             raise ValueError(
                 "start='names' needs the encoder's tokenizer: model.add_conversion(target_ontology, tokenizer=AutoTokenizer"
                 f".from_pretrained(…)), or start='random' ({error})"
             ) from error
+
+    @classmethod
+    def from_pretrained(cls, place: str | os.PathLike | None, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers. Earlier versions kept W of the soft loss as a matrix among the weights: it is taken over."""
+        loaded = super().from_pretrained(place, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if model.config._has_dense_credit and model.conversion is not None and model.conversion.one_type:
+            location = {k: kwargs[k] for k in ("cache_dir", "revision", "subfolder", "token") if k in kwargs}
+            credit, decay = _stored_weight(place, "conversion.credit", **location), model.config.soft_loss_decay
+            own = model.config.target_ontology.soft_label_weights(decay)
+            if credit is not None and not torch.equal(credit, (own / own.sum(1, keepdim=True)).to(credit.dtype)):
+                model.set_soft_loss_weights(credit)
+        return loaded
 
     @classmethod
     def from_encoder(
@@ -535,6 +553,10 @@ def _started(start: str, knobs: dict[str, Any], size_knob: str, size: int) -> di
             f"vectors that start from names have the encoder's size, {size}; got {size_knob}={knobs[size_knob]!r}: leave it out, or "
             "start='random'"
         )
+    if start == "random" and knobs.get("conversion_skip"):
+        raise ValueError(
+            "conversion_skip needs start='names': vectors that start at random would meet those of the source types"
+        )
     return knobs
 
 
@@ -546,6 +568,14 @@ def _rest_frozen_parts(module: nn.Module) -> None:
     elif len(trained) == 2:
         for child in module.children():
             _rest_frozen_parts(child)
+
+
+def _stored_weight(place: str | os.PathLike, name: str, **location: Any) -> Tensor | None:
+    """One tensor of a saved model, or None."""
+    index = cached_file(place, SAFE_WEIGHTS_INDEX_NAME, _raise_exceptions_for_missing_entries=False, **location)
+    files = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"] if index else {name: SAFE_WEIGHTS_NAME}
+    with safe_open(cached_file(place, files.get(name, SAFE_WEIGHTS_NAME), **location), "pt") as weights:
+        return weights.get_tensor(name) if name in weights.keys() else None  # noqa: SIM118
 
 
 def _without_pooler(build: Callable, *args: Any, **kwargs: Any) -> Any:

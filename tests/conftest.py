@@ -68,3 +68,9 @@ def target_model(tokenizer: PreTrainedTokenizerFast) -> FinenerForTokenClassific
 def encoder_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
     """A pretrained encoder with its tokenizer, cased WordPiece."""
     return tiny.save_tiny_encoder(tmp_path_factory.mktemp("encoder"), tokenizer)
+
+
+@pytest.fixture(params=tiny.VARIANTS)
+def knobs(request: pytest.FixtureRequest) -> dict:
+    """Each variant of the model in turn."""
+    return tiny.VARIANTS[request.param]

@@ -1,3 +1,4 @@
+import copy
 import json
 
 import pytest
@@ -30,8 +31,6 @@ def test_a_bare_config_has_the_papers_values_and_no_types():
 
 
 BAD_KNOBS = [
-    ("encoder_layer_mix", ["sum", None]),
-    ("mention_pooling", ["last", ["mean"]]),
     ("mention_state", ["encoder"]),
     ("conversion_input", ["encoder"]),
     ("conversion_norm", ["no", 0]),
@@ -49,7 +48,6 @@ BAD_KNOBS = [
     ("conversion_hidden_size", [0]),
     ("type_vector_size", [0, -1, 2.5]),
     ("type_prior", [0, -1.0, "8", float("nan")]),
-    ("initializer_range", [0.0, None]),
     ("window_words", [0, 12.5]),
     ("window_overlap", [-1, 128, 200, 1.5]),
     ("use_word_shape", ["yes", 1]),
@@ -99,18 +97,89 @@ def test_types_may_be_given_in_their_json_form(source):
 # -------------------------------------------------------------------- files
 
 
-def test_to_dict_holds_hashes_instead_of_types(config, source, target):
-    content = config.to_dict()
+def test_config_json_holds_hashes_instead_of_types(config, source, target):
+    text = config.to_json_string()
+    content = json.loads(text)
     assert content["ontology_file"] == {"name": "ontology.json", "source": source.digest, "target": target.digest}
-    assert "museum" not in json.dumps(content) and "loc.city" not in json.dumps(content)
+    assert "museum" not in text and "loc.city" not in text
     assert content["lstm_dropout"] == 0.5, "defaults are told too"
-    assert "ontology_file" not in FinenerConfig().to_dict()
+    assert "ontology_file" not in FinenerConfig().to_diff_dict()
+
+
+def test_a_dict_of_a_config_gives_an_equal_config(config, source, target):
+    config = config.with_conversion(target, soft_loss_weights=[(i, i, 1.0) for i in range(10)])
+    content = config.to_dict()
+    again = FinenerConfig.from_dict(json.loads(json.dumps(content)))
+    assert (again.ontology.types, again.target_ontology.types) == (source.types, target.types)
+    assert again.soft_loss_weights == config.soft_loss_weights and again.to_dict() == content
+
+
+UNKNOWN = {
+    "conversion_hiden_size": r"unknown knob 'conversion_hiden_size'; did you mean 'conversion_hidden_size'\?",
+    "lstm_layer": "did you mean 'lstm_layers'",
+    "foo": r"unknown knob 'foo'; help\(FinenerConfig\) lists the knobs",
+}
+
+
+@pytest.mark.parametrize("knob", UNKNOWN)
+def test_an_unknown_knob_is_an_error_that_says_what_was_meant(knob):
+    with pytest.raises(ValueError, match=UNKNOWN[knob]):
+        FinenerConfig(**{knob: 7})
+
+
+def test_what_transformers_takes_is_taken():
+    given = {"name_or_path": "x", "output_attentions": True, "attn_implementation": "eager", "dtype": "bfloat16"}
+    config = FinenerConfig(**given, architectures=["A"])
+    assert (config.name_or_path, config.output_attentions, config.dtype) == ("x", True, torch.bfloat16)
+
+
+def test_a_saved_config_may_hold_what_other_tools_put_there_but_no_misspelt_knob(config, tmp_path):
+    config.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content | {"transformers_version": "5.0.0", "of_a_tool": 1}), encoding="utf-8")
+    assert FinenerConfig.from_pretrained(tmp_path).of_a_tool == 1
+    path.write_text(json.dumps(content | {"type_treshold": 0.1}), encoding="utf-8")
+    with pytest.raises(ValueError, match="unknown knob 'type_treshold'; did you mean 'type_threshold'"):
+        FinenerConfig.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "knobs", [{"num_labels": 9}, {"id2label": {0: "A", 1: "B", 2: "C"}}, {"label2id": {"O": 2, "B": 1, "I": 0}}]
+)
+def test_the_tags_are_fixed(knobs):
+    with pytest.raises(ValueError, match="the tags are O, B, I; types are the ontology's"):
+        FinenerConfig(**knobs)
+
+
+@pytest.mark.parametrize(
+    ("knob", "same", "other"),
+    [("encoder_layer_mix", "concat", "learned"), ("mention_pooling", "mean", "max"), ("initializer_range", 0.02, 0.3)],
+)
+def test_a_retired_knob_is_taken_only_at_the_value_that_is_computed(knob, same, other):
+    assert knob not in FinenerConfig(**{knob: same}).to_dict()
+    with pytest.raises(
+        ValueError, match=f"{knob} is no knob any more: models are computed with {same!r}; got {other!r}"
+    ):
+        FinenerConfig(**{knob: other})
+
+
+@pytest.mark.parametrize("rows", [[(10, 0, 1.0)], [(0, -1, 1.0)], [(0, 0, 0.0)], [(0, 0)]])
+def test_rows_of_w_are_held_against_the_target_types(target, rows):
+    with pytest.raises(ValueError, match=r"soft_loss_weights must be rows .* of the 10 target types"):
+        FinenerConfig(target_ontology=target, soft_loss_weights=rows)
+
+
+def test_deep_copies_share_types_and_w(config, target):
+    config = config.with_conversion(target, soft_loss_weights=[(i, i, 1.0) for i in range(10)])
+    again = copy.deepcopy(config)
+    assert again.ontology is config.ontology and again.soft_loss_weights is config.soft_loss_weights
 
 
 def test_a_saved_config_comes_back_with_its_types_and_knobs(config, source, target, tmp_path):
     config.save_pretrained(tmp_path)
     again = FinenerConfig.from_pretrained(tmp_path)
-    assert again.to_dict() == config.to_dict()
+    assert again.to_diff_dict() == config.to_diff_dict()
     assert again.ontology.types == source.types and again.target_ontology.types == target.types
     assert (again.ontology.name, again.ontology.source) == ("src", source.source)
     assert isinstance(again.encoder_config, BertConfig) and again.encoder_config.num_hidden_layers == 3
@@ -122,8 +191,10 @@ def test_a_config_without_target_types_comes_back_without(source, tmp_path):
     assert FinenerConfig.from_pretrained(tmp_path).target_ontology is None
 
 
-def test_a_knob_given_at_loading_counts(config, tmp_path):
+def test_a_knob_given_at_loading_counts_and_is_checked(config, tmp_path):
     config.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"type_threshold must lie in"):
+        FinenerConfig.from_pretrained(tmp_path, type_threshold=7)
     assert FinenerConfig.from_pretrained(tmp_path, type_threshold=0.25).type_threshold == 0.25
 
 

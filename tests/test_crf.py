@@ -205,3 +205,36 @@ def test_spans_of_tags_agree_with_a_walk_over_every_legal_tagging():
 
 def test_spans_of_no_records_are_none():
     assert spans_of_tags(torch.zeros(0, 4, dtype=torch.long)).shape == (0, 3)
+
+
+def test_span_probabilities_of_long_records_do_not_drift():
+    crf = LinearChainCRF()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for scores in crf.parameters():
+            scores.normal_(generator=generator)
+    emissions = 30 * torch.randn(1, 512, 3, generator=generator)
+    mask = torch.ones(1, 512, dtype=torch.bool)
+    tags = crf.decode(emissions, mask)
+    spans = spans_of_tags(tags)
+    found = crf.span_probabilities(emissions, mask, spans)
+    # the same by hand: the part of all taggings in which the span's words are tagged B I … I and the next one is not I
+    exact = crf.double()
+    start, transitions, end = exact._scores(torch.float64)
+
+    def total(allowed):
+        alpha = start + emissions[0, 0].double() + allowed[0]
+        for t in range(1, 512):
+            alpha = (alpha[:, None] + transitions).logsumexp(0) + emissions[0, t].double() + allowed[t]
+        return (alpha + end).logsumexp(0)
+
+    free = torch.zeros(512, 3, dtype=torch.float64)
+    for i in range(0, len(spans), 25):
+        _, first, stop = spans[i].tolist()
+        only = free.clone()
+        only[first:stop] = -1e9
+        only[first, B] = 0
+        only[first + 1 : stop, I] = 0
+        if stop < 512:
+            only[stop, I] = -1e9
+        assert found[i].item() == pytest.approx((total(only) - total(free)).exp().item(), abs=1e-6)

@@ -47,7 +47,7 @@ pipe = pipeline("token-classification", model=folder, trust_remote_code=True)
 report["pipeline"] = {"class": type(pipe).__name__, "results": pipe(texts), "source": pipe(texts, head="source")}
 
 model.save_pretrained(out + "/again")
-model.add_conversion(model.config.ontology)
+model.add_conversion(model.config.ontology, start="random")
 model.save_pretrained(out + "/converted")
 AutoTokenizer.from_pretrained(folder, trust_remote_code=True).save_pretrained(out + "/again")
 json.dump(report, open(out + "/report.json", "w"))
@@ -100,7 +100,7 @@ def run_apart(script: str, *args: object, cwd: Path) -> str:
 def folder(tmp_path_factory, tokenizer) -> Path:
     """A whole Hub repo of a model with a conversion head, and a batch beside it."""
     place = tmp_path_factory.mktemp("hub")
-    knobs = {"encoder_layers": (0, -1), "encoder_layer_mix": "learned", "use_word_shape": True, "window_words": 14}
+    knobs = {"encoder_layers": (0, -1), "use_word_shape": True, "window_words": 14}
     model = tiny.tiny_model(tokenizer, target=True, window_overlap=3, **knobs)
     model.save_pretrained(place / "model")
     tokenizer.save_pretrained(place / "model")

@@ -14,7 +14,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from finener.configuration_finener import FinenerConfig
 from finener.layers_finener import B, I, O
-from finener.modeling_finener import FinenerForTokenClassification
+from finener.modeling_finener import FinenerForTokenClassification, FinenerOutput
 from finener.ontology_finener import EntityType, Ontology
 from finener.pipeline_finener import TextEncoder
 
@@ -250,3 +250,55 @@ def gold_batch(
                     own = config.target_ontology.closure_indices(own)
                 batch["target_type_labels"][record, place, : len(own)] = torch.tensor(own)
     return batch
+
+
+# -------------------------------------------------------------------- what tests of models share
+
+# Knobs that change what the model is made of.
+VARIANTS = {
+    "default": {},
+    "target": {"target": True},
+    "layers, shapes": {"encoder_layers": (0, 1, 2), "use_word_shape": True},
+    "projected": {"encoder_layers": (-1, 1), "type_vector_size": 6},
+    "everything": {
+        "target": True,
+        "encoder_layers": (-1, 0, 1),
+        "use_word_shape": True,
+        "mention_state": "lstm+encoder",
+        "type_vector_size": 5,
+        "conversion_input": "logits+mention",
+        "target_activation": "sigmoid",
+    },
+    "raw logits": {"target": True, "conversion_norm": False, "target_vector_size": 7},
+    "mention alone": {"target": True, "conversion_input": "mention", "lstm_layers": 1},
+}
+SHORT, LONG, EMPTY = "The new museum of York", "The Louvre bought a portrait by Leonardo.", " "
+
+
+@torch.no_grad()
+def outputs(model: FinenerForTokenClassification, tokenizer, *texts: str) -> FinenerOutput:
+    """What the model says of some texts."""
+    return model(**text_batch(model, tokenizer, *texts))
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    """Equal but for the order in which floats were summed."""
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def train(model: FinenerForTokenClassification, batch: dict[str, Tensor], steps: int, lr: float = 0.01) -> None:
+    """Some steps with every label, dropout as configured."""
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr)
+    model.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            model(**batch).loss.backward()
+            optimizer.step()
+    model.eval()
+
+
+def gold_of(model: FinenerForTokenClassification) -> list[int]:
+    """The target type of each mention of ``GOLD``."""
+    return [model.config.target_ontology.index(t) for names in GOLD.values() for _, t in names.values()]

@@ -11,6 +11,7 @@ from accelerate import PartialState
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from finener.configuration_finener import CONVERSION_KNOBS
 from finener.metrics.credit import read_credit
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.ontology_finener import Ontology
@@ -20,17 +21,6 @@ from finener.training.arguments import ArgumentError, FinenerArguments, TrainerS
 from finener.training.records import read_ontology, typed_with
 from finener.training.soft_loss import credit_matrix, estimate_credit
 
-# Knobs that fine-tuning may still set; the others shape weights that pre-training has trained.
-CONVERSION_KNOBS = (
-    "conversion_input",
-    "conversion_norm",
-    "conversion_hidden_size",
-    "target_activation",
-    "soft_loss_decay",
-    "target_type_threshold",
-    "detection_threshold",
-    "type_threshold",
-)
 FREEZABLE = ("nothing", "encoder", "detection")
 TYPE_STARTS = ("names", "mapping", "random")
 

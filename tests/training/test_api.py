@@ -256,7 +256,7 @@ def test_bad_records_are_an_error_that_names_them(tokenizer, tmp_path):
     unknown = record("u", "[Ann|persn] left")
     with pytest.raises(ArgumentError, match=r"record 'u': 'persn' is not a type of ontology 'src'.*'person'"):
         trainer(still_model(tokenizer), tokenizer, tmp_path, [*SOURCE, unknown])
-    with pytest.raises(RecordError, match="record number 8: .*out of range"):
+    with pytest.raises(RecordError, match=r"record number 8: .*out of range"):
         trainer(
             still_model(tokenizer),
             tokenizer,

@@ -1,0 +1,104 @@
+import math
+
+import pytest
+import torch
+
+from finener.configuration_finener import CreditRows
+from finener.layers_finener import B, I, O, conversion_loss, detection_loss, pool_mentions, sparse_rows, typing_loss
+
+import tiny
+
+
+def test_a_words_state_is_that_of_its_first_sub_token(any_tokenizer):
+    model = tiny.tiny_model(any_tokenizer, encoder_layers=(0, -1))
+    batch = tiny.text_batch(model, any_tokenizer, tiny.LONG, tiny.SHORT)
+    with torch.no_grad():
+        states = model.encoder_states(batch["input_ids"], batch["attention_mask"], batch["word_starts"])
+        hidden = model.encoder(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], output_hidden_states=True
+        ).hidden_states
+    for record, starts in enumerate(batch["word_starts"].tolist()):
+        for word, start in enumerate(starts):
+            expected = (
+                torch.cat([hidden[0][record, start], hidden[-1][record, start]]) if start >= 0 else torch.zeros(32)
+            )
+            assert torch.equal(states[record, word], expected)
+
+
+def test_a_mentions_state_is_the_mean_of_its_words():
+    states = torch.tensor([[[1.0, -1], [2, -1], [3, -4], [99, 99]], [[99, 99], [99, 99], [-7, -5], [-11, 5]]])
+    spans = torch.tensor([[0, 0, 3], [0, 2, 3], [1, 2, 4]])
+    assert pool_mentions(states, spans).tolist() == [[2.0, -2.0], [3.0, -4.0], [-9.0, 0.0]]
+
+
+def test_no_mentions_are_pooled_to_no_states():
+    assert pool_mentions(torch.ones(2, 3, 5), torch.zeros(0, 3, dtype=torch.long)).shape == (0, 5)
+
+
+def test_word_shapes_tell_apart_what_an_uncased_encoder_cannot():
+    tokenizer = tiny.wordpiece_tokenizer(lowercase=True)
+    for use_word_shape in (True, False):
+        model = tiny.tiny_model(tokenizer, use_word_shape=use_word_shape)
+        upper, lower = (tiny.outputs(model, tokenizer, text).logits for text in ("New York", "new york"))
+        assert torch.equal(upper, lower) is not use_word_shape
+
+
+def sigmoid_loss(logit: float, gold: bool) -> float:
+    return math.log1p(math.exp(-logit if gold else logit))
+
+
+def test_typing_loss_by_hand_leaves_out_mentions_without_types():
+    logits = torch.tensor([[0.0, 2.0, -1.0], [1.0, -1.0, 0.5], [50.0, 50.0, 50.0]])
+    labels = torch.tensor([[0, 1], [2, -1], [-1, -1]])
+    losses, counts = typing_loss(logits, labels)
+    first = sigmoid_loss(0, True) + sigmoid_loss(2, True) + sigmoid_loss(-1, False)
+    second = sigmoid_loss(1, False) + sigmoid_loss(-1, False) + sigmoid_loss(0.5, True)
+    assert losses.tolist() == pytest.approx([first, second, 0.0])
+    assert counts.tolist() == [2, 1, 0]
+
+
+IDENTITY = sparse_rows(CreditRows((i, i, 1.0) for i in range(4)), 4)
+
+
+@pytest.mark.parametrize("loss", [typing_loss, lambda *args: conversion_loss(*args, IDENTITY)])
+def test_losses_of_no_mentions_are_none(loss):
+    logits = torch.zeros(0, 4, requires_grad=True)
+    losses, counts = loss(logits, torch.zeros(0, 2, dtype=torch.long))
+    losses.sum().backward()
+    assert (losses.shape, counts.shape, logits.grad.shape) == ((0,), (0,), (0, 4))
+
+
+def test_detection_loss_leaves_out_records_without_labels(model):
+    emissions = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]]).bool()
+    labels = torch.tensor([[B, I, O, O], [-100] * 4, [O, B, I, -100]])
+    losses, counts = detection_loss(model.crf, emissions, labels, mask)
+    each = model.crf.nll(emissions, labels.clamp(min=0), mask).tolist()
+    assert losses.tolist() == pytest.approx([each[0], 0.0, each[2]])
+    assert counts.tolist() == [4, 0, 3]
+    nothing, none = detection_loss(model.crf, emissions, torch.full_like(labels, -100), mask)
+    assert not nothing.any() and not none.any()
+
+
+def test_the_loss_is_the_sum_of_its_named_parts_each_divided_by_what_it_counts(target_model, tokenizer):
+    batch = tiny.gold_batch(target_model, tokenizer)
+    output = target_model(**batch)
+    closed = int((batch["type_labels"] >= 0).sum())
+    assert {name: int(n) for name, n in output.counts.items()} == {"detection": 35, "typing": closed, "conversion": 7}
+    assert output.loss.item() == pytest.approx(sum(output.losses.values()).item())
+    assert output.losses["typing"].item() == pytest.approx(
+        typing_loss(output.type_logits, batch["type_labels"][batch["mention_spans"][:, :, 0] >= 0])[0].sum().item()
+        / closed
+    )
+
+
+def test_sigmoid_targets_are_trained_by_binary_cross_entropy_on_closed_types(tokenizer):
+    model = tiny.tiny_model(tokenizer, target=True, target_activation="sigmoid")
+    batch = tiny.gold_batch(model, tokenizer)
+    output = model(**batch)
+    gold = torch.zeros_like(output.target_type_logits)
+    for mention, own in enumerate(tiny.gold_of(model)):
+        gold[mention, model.config.target_ontology.closure_indices([own])] = 1
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(output.target_type_logits, gold, reduction="sum")
+    assert output.losses["conversion"].item() == pytest.approx((expected / gold.sum()).item(), rel=1e-5)
+    assert output.losses["conversion"] < 50, "a parent that is not assignable is gold too when types are closed"
