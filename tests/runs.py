@@ -269,3 +269,6 @@ DEV = {
         record("v2", "[Bo|] we like", "tgt"),
     ],
 }
+
+
+FROM_GIVEN = ("--phases", "finetune", "--model", "given", "--num_train_epochs", "1")
