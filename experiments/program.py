@@ -213,7 +213,7 @@ def train_source(run: Run, place: Place) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m finener.experiments", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the raw corpora, see docs/experiments.md")
     parser.add_argument(
         "--silver", type=Path, help="silver records of YAGO types, a file or folder (default: built here)"
