@@ -27,7 +27,9 @@ print(json.dumps([code, [name for name in ("torch", "transformers", "datasets", 
 
 def fresh(*arguments: str) -> tuple[int, list[str]]:
     """Exit code and heavy imports of ``finener ARGUMENTS`` in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", WATCHED, *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, *arguments], capture_output=True, text=True, check=True, timeout=120
+    )
     code, imported = json.loads(done.stdout.splitlines()[-1])
     return code, imported
 
@@ -100,6 +102,6 @@ def test_the_ways_to_call_it_give_the_same(command, tmp_path):
     types, made = tmp_path / "types.txt", tmp_path / "types.json"
     types.write_text("person\nperson.artist\n", encoding="utf-8")
     call = [sys.executable, *command, "ontology", "--input", str(types), "--output_file", str(made)]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "types, 2 types" in done.stdout and made.is_file()
