@@ -30,8 +30,16 @@ quickstart: $(SILVER)
 test: .venv/installed
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: .venv/installed
+test-all: .venv/transformers-tests
 	$(BIN)/python -m pytest
+
+# transformers' own common tests of models, out of the sdist of the version that is installed; tests/transformers runs them.
+.venv/transformers-tests: .venv/installed
+	rm -rf $@ .venv/sdist && mkdir -p $@ .venv/sdist
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --no-binary transformers --dest .venv/sdist \
+		"transformers==$$($(BIN)/python -c 'from importlib.metadata import version; print(version("transformers"))')"
+	tar -xzf .venv/sdist/transformers-*.tar.gz --strip-components 2 --wildcards -C $@ 'transformers-*/tests'
+	touch $@
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -112,6 +112,7 @@ class FinenerForTokenClassification(PreTrainedModel):
     config_class = FinenerConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
+    _supports_sdpa = supports_gradient_checkpointing = True  # of most encoders: each model takes over those of its own
     _keep_in_fp32_modules_strict = ["crf"]
     _keys_to_ignore_on_load_unexpected = [r"^conversion\.credit$"]  # of earlier versions: see from_pretrained
 
@@ -475,13 +476,16 @@ class FinenerForTokenClassification(PreTrainedModel):
             ) from error
 
     @classmethod
-    def from_pretrained(cls, place: str | os.PathLike | None, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any) -> Any:
         """As in transformers. Earlier versions kept W of the soft loss as a matrix among the weights: it is taken over."""
-        loaded = super().from_pretrained(place, *args, **kwargs)
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if model.config._has_dense_credit and model.conversion is not None and model.conversion.one_type:
             location = {k: kwargs[k] for k in ("cache_dir", "revision", "subfolder", "token") if k in kwargs}
-            credit, decay = _stored_weight(place, "conversion.credit", **location), model.config.soft_loss_decay
+            credit, decay = (
+                _stored_weight(model.config.name_or_path, "conversion.credit", **location),
+                model.config.soft_loss_decay,
+            )
             own = model.config.target_ontology.soft_label_weights(decay)
             if credit is not None and not torch.equal(credit, (own / own.sum(1, keepdim=True)).to(credit.dtype)):
                 model.set_soft_loss_weights(credit)
