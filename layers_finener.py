@@ -197,16 +197,18 @@ class ConversionHead(nn.Module):
         if not self.one_type:
             return typing_loss(logits, labels)
         if self.credit is None or self.credit[0].device != logits.device:
-            entries = self.config.soft_loss_weights or soft_label_rows(
+            entries = self.config.soft_loss_weights or decay_rows(
                 self.config.target_ontology, self.config.soft_loss_decay
             )
             self.credit = tuple(part.to(logits.device) for part in sparse_rows(entries, logits.shape[1]))
         return conversion_loss(logits, labels, self.credit)
 
 
-def soft_label_rows(ontology: Ontology, decay: float) -> CreditRows:
+def decay_rows(ontology: Ontology, decay: float) -> CreditRows:
     """The entries (gold, predicted, credit) above zero of the W of a decay, each gold type's summing to one, sorted."""
-    return credit_rows(ontology.soft_label_weights(decay), ontology)
+    gold, predicted, credit = ontology.soft_label_rows(decay)
+    credit = credit / torch.zeros(len(ontology)).index_add(0, gold, credit)[gold]
+    return CreditRows(zip(gold.tolist(), predicted.tolist(), credit.tolist(), strict=True))
 
 
 def credit_rows(weights: Tensor, ontology: Ontology) -> CreditRows:

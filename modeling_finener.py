@@ -6,38 +6,31 @@ L gold types per mention (padded), C source types, K target types, F shape featu
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, ModelOutput, cached_file, can_return_tuple
+from transformers import AutoModel
+from transformers.utils import ModelOutput, can_return_tuple
 
-from .configuration_finener import CONVERSION_KNOBS, KNOBS, TAGS, FinenerConfig, check_knobs
+from .building_finener import Building, without_pooler
+from .configuration_finener import TAGS, FinenerConfig
 from .decoding_finener import type_decoder
 from .layers_finener import (
     SHAPE_FEATURES,
     ConversionHead,
     LinearChainCRF,
     TypeHead,
-    credit_rows,
     detection_loss,
     flat_labels,
     flat_spans,
     pool_mentions,
-    soft_label_rows,
     spans_of_tags,
     typing_loss,
 )
-from .ontology_finener import Ontology
 
 if (
     TYPE_CHECKING
@@ -45,7 +38,6 @@ if (
     from .handler import EndpointHandler  # noqa: F401
     from .pipeline_finener import FinenerPipeline  # noqa: F401
 
-STARTS = ("names", "random")
 # What a whole model supports is what its encoder supports.
 _OF_THE_ENCODER = (
     "supports_gradient_checkpointing",
@@ -101,7 +93,7 @@ class FinenerOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-class FinenerForTokenClassification(PreTrainedModel):
+class FinenerForTokenClassification(Building):
     """Detects mentions and gives each its types. Loaded by ``AutoModel`` and ``AutoModelForTokenClassification`` alike.
 
     Example:
@@ -117,7 +109,7 @@ class FinenerForTokenClassification(PreTrainedModel):
     _keys_to_ignore_on_load_unexpected = [r"^conversion\.credit$"]  # of earlier versions: see from_pretrained
 
     def __init__(self, config: FinenerConfig):
-        encoder = _without_pooler(AutoModel.from_config, config.encoder_config)
+        encoder = without_pooler(AutoModel.from_config, config.encoder_config)
         for name in _OF_THE_ENCODER:  # transformers looks at them on the whole model, before there is an encoder
             setattr(self, name, getattr(encoder, name))
         super().__init__(config)
@@ -125,7 +117,6 @@ class FinenerForTokenClassification(PreTrainedModel):
             raise ValueError(
                 "a finener model needs types: FinenerConfig(ontology=Ontology.from_json('ontologies/yago.json'), …)"
             )
-        self.fresh_start: str | None = None  # "names" or "random" of a head that was just made; training reads it
         self.encoder = encoder
         encoder_size = len(config.encoder_layers) * config.encoder_config.hidden_size
         self.encoder_dropout = nn.Dropout(config.encoder_dropout)
@@ -404,165 +395,6 @@ class FinenerForTokenClassification(PreTrainedModel):
             for layer in lists[0][-unfrozen_layers:]:
                 layer.requires_grad_(True)
 
-    def add_conversion(
-        self, target_ontology: Ontology, *, start: str = "names", tokenizer: Any = None, **knobs: Any
-    ) -> None:
-        """Puts a new conversion head to ``target_ontology`` on the model, replacing one that is there.
-
-        Args:
-            target_ontology: the target types.
-            start: ``names``: each target type's vector starts at the encoder's embedding of its label and its parents' labels, and,
-                where the source head's vectors have the encoder's size too, the head starts from what it has learnt
-                (``conversion_skip``). ``random``: as in the paper.
-            tokenizer: the encoder's, for ``names``. None: it is loaded from where the model was loaded from.
-            **knobs: the config's: conversion_input, conversion_norm, conversion_hidden_size, target_vector_size, conversion_skip,
-                target_activation, soft_loss_decay, soft_loss_weights, and the thresholds. ``target_type_threshold`` and
-                ``soft_loss_weights`` are not taken over from a head before.
-
-        Raises:
-            ValueError: on a bad knob, one that pre-training has fixed or that ``start`` contradicts, or without a tokenizer.
-        """
-        check_knobs(knobs, CONVERSION_KNOBS, f"; fine-tuning may set {', '.join(CONVERSION_KNOBS)}")
-        size = self.config.encoder_config.hidden_size
-        knobs = _started(start, knobs, "target_vector_size", size)
-        knobs.setdefault("conversion_skip", start == "names" and self.config.type_vector_size == size)
-        config = self.config.with_conversion(target_ontology, **knobs)
-        vectors = self._embed_types(target_ontology, tokenizer or self._own_tokenizer()) if start == "names" else None
-        self.config = config
-        state_size = self.type_head.project.in_features if config.type_vector_size else self.type_head.score.in_features
-        self.conversion = ConversionHead(state_size, config).to(self.device, self.type_head.score.weight.dtype)
-        self.conversion.apply(self._init_weights)
-        if vectors is not None:
-            self.conversion.score.weight.data.copy_(vectors)
-        self.fresh_start = start
-
-    def set_soft_loss_weights(self, weights: Tensor) -> None:
-        """Puts another W in the place of the one of ``soft_loss_decay``. It is saved with the types, exactly.
-
-        Rows are scaled to sum to one. Types that are not assignable are never predicted: their columns are left out.
-
-        Args:
-            weights: (K, K), dense or sparse, at least 0: what predicting the column's type is worth when gold is the row's.
-
-        Raises:
-            ValueError: without softmax targets, on another shape, a number below 0 or not finite, or a zero row.
-        """
-        if self.conversion is None or not self.conversion.one_type:
-            raise ValueError("only softmax targets have a soft loss, and so weights of it")
-        ontology = self.config.target_ontology
-        rows = credit_rows(weights, ontology)
-        is_decay = rows == soft_label_rows(ontology, self.config.soft_loss_decay)
-        self.config.soft_loss_weights = None if is_decay else rows
-        self.conversion.credit = None  # built anew when it is needed
-
-    def _embed_types(self, ontology: Ontology, tokenizer: Any) -> Tensor:
-        """The encoder's embeddings of the types' names, (C, encoder size)."""
-        return embed_names(self.encoder, tokenizer, [ontology.name_path(t) for t in ontology.ids])
-
-    def _own_tokenizer(self) -> Any:
-        """The tokenizer that lies where the model was loaded from. Raises ValueError when there is none."""
-        place, revision = self.config.name_or_path, self.config._commit_hash or "main"
-        try:
-            if not place:
-                raise OSError("the model was not loaded from anywhere")
-            cached_file(
-                place, "tokenizer_config.json", revision=revision
-            )  # without any file, transformers makes an empty one
-            return AutoTokenizer.from_pretrained(place, config=self.config.encoder_config, revision=revision)
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                "start='names' needs the encoder's tokenizer: model.add_conversion(target_ontology, tokenizer=AutoTokenizer"
-                f".from_pretrained(…)), or start='random' ({error})"
-            ) from error
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers. Earlier versions kept W of the soft loss as a matrix among the weights: it is taken over."""
-        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        if model.config._has_dense_credit and model.conversion is not None and model.conversion.one_type:
-            location = {k: kwargs[k] for k in ("cache_dir", "revision", "subfolder", "token") if k in kwargs}
-            credit, decay = (
-                _stored_weight(model.config.name_or_path, "conversion.credit", **location),
-                model.config.soft_loss_decay,
-            )
-            own = model.config.target_ontology.soft_label_weights(decay)
-            if credit is not None and not torch.equal(credit, (own / own.sum(1, keepdim=True)).to(credit.dtype)):
-                model.set_soft_loss_weights(credit)
-        return loaded
-
-    @classmethod
-    def from_encoder(
-        cls,
-        encoder: str | os.PathLike,
-        ontology: Ontology,
-        *,
-        start: str = "names",
-        revision: str = "main",
-        token: str | bool | None = None,
-        cache_dir: str | os.PathLike | None = None,
-        **knobs: Any,
-    ) -> FinenerForTokenClassification:
-        """A new model on a pretrained encoder: the one place where pretrained weights enter.
-
-        Args:
-            encoder: name or folder of any ``AutoModel`` text encoder with a fast tokenizer.
-            ontology: the source types.
-            start: ``names``: each type's vector starts at the encoder's embedding of its label and its parents' labels, so
-                ``type_vector_size`` is the encoder's. ``random``: as in the paper.
-            revision, token, cache_dir: which version of ``encoder`` on the Hub, with whose rights, kept where; as in transformers.
-            **knobs: of :class:`FinenerConfig`. ``use_word_shape`` defaults to True where the tokenizer lower-cases.
-
-        Raises:
-            ValueError: on an unknown knob or one that ``start`` contradicts, or when the checkpoint does not hold all of the encoder's
-                weights, which would stay random.
-        """
-        check_knobs(knobs, KNOBS)
-        hub = {"revision": revision, "token": token, "cache_dir": cache_dir}
-        if PreTrainedConfig.get_config_dict(encoder, **hub)[0].get("model_type") == FinenerConfig.model_type:
-            raise ValueError(
-                f"{encoder} is a finener model: load it with FinenerForTokenClassification.from_pretrained(…)"
-            )
-        tokenizer = AutoTokenizer.from_pretrained(encoder, **hub)
-        encoder_config = AutoConfig.from_pretrained(encoder, **hub)
-        encoder_config.dtype = torch.float32  # training starts in it, whatever the checkpoint is stored in
-        knobs = _started(start, knobs, "type_vector_size", encoder_config.hidden_size)
-        knobs.setdefault("use_word_shape", tokenizer.tokenize("Ab") == tokenizer.tokenize("ab"))
-        model = cls(FinenerConfig(encoder_config=encoder_config, ontology=ontology, **knobs)).eval()
-        pretrained, loading = _without_pooler(
-            AutoModel.from_pretrained, encoder, output_loading_info=True, dtype=torch.float32, **hub
-        )
-        missing = [key for key in loading["missing_keys"] if "pooler" not in key]
-        if missing:
-            raise ValueError(
-                f"{encoder} lacks {len(missing)} of its encoder's weights ({missing[:3]} …); they would stay random"
-            )
-        model.encoder.load_state_dict(pretrained.state_dict())
-        model.config.name_or_path, model.config._commit_hash = (
-            encoder,
-            revision,
-        )  # where add_conversion finds the tokenizer
-        if start == "names":
-            model.type_head.score.weight.data.copy_(model._embed_types(ontology, tokenizer))
-        model.fresh_start = start
-        return model
-
-
-def _started(start: str, knobs: dict[str, Any], size_knob: str, size: int) -> dict[str, Any]:
-    """Knobs with the size of type vectors that a start asks for. Raises ValueError on another size, or another start."""
-    if start not in STARTS:
-        raise ValueError(f"start must be one of {', '.join(STARTS)}; got {start!r}")
-    if start == "names" and knobs.setdefault(size_knob, size) != size:
-        raise ValueError(
-            f"vectors that start from names have the encoder's size, {size}; got {size_knob}={knobs[size_knob]!r}: leave it out, or "
-            "start='random'"
-        )
-    if start == "random" and knobs.get("conversion_skip"):
-        raise ValueError(
-            "conversion_skip needs start='names': vectors that start at random would meet those of the source types"
-        )
-    return knobs
-
 
 def _rest_frozen_parts(module: nn.Module) -> None:
     """Puts what is frozen of a module into evaluation mode; of a partly frozen encoder, its frozen layers."""
@@ -572,36 +404,6 @@ def _rest_frozen_parts(module: nn.Module) -> None:
     elif len(trained) == 2:
         for child in module.children():
             _rest_frozen_parts(child)
-
-
-def _stored_weight(place: str | os.PathLike, name: str, **location: Any) -> Tensor | None:
-    """One tensor of a saved model, or None."""
-    index = cached_file(place, SAFE_WEIGHTS_INDEX_NAME, _raise_exceptions_for_missing_entries=False, **location)
-    files = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"] if index else {name: SAFE_WEIGHTS_NAME}
-    with safe_open(cached_file(place, files.get(name, SAFE_WEIGHTS_NAME), **location), "pt") as weights:
-        return weights.get_tensor(name) if name in weights.keys() else None  # noqa: SIM118
-
-
-def _without_pooler(build: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Builds an encoder without its unused pooler, which some classes have no argument for."""
-    try:
-        return build(*args, add_pooling_layer=False, **kwargs)
-    except TypeError:
-        return build(*args, **kwargs)
-
-
-@torch.no_grad()
-def embed_names(encoder: PreTrainedModel, tokenizer: Any, names: list[str], batch_size: int = 128) -> Tensor:
-    """Mean-pooled, unit-length last states of short texts, (len(names), encoder size)."""
-    rows, order = [], sorted(range(len(names)), key=lambda i: len(names[i]))
-    for at in range(0, len(order), batch_size):
-        texts = [names[i] for i in order[at : at + batch_size]]
-        batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(encoder.device)
-        states = encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
-        mask = batch["attention_mask"][:, :, None]
-        rows.append((states * mask).sum(1) / mask.sum(1))
-    back = torch.tensor(order).argsort()
-    return nn.functional.normalize(torch.cat(rows), dim=1)[back]
 
 
 FinenerForTokenClassification.register_for_auto_class("AutoModelForTokenClassification")

@@ -11,7 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 450
 HUB = (
-    *(f"{part}_finener" for part in ("configuration", "decoding", "layers", "modeling", "ontology", "pipeline")),
+    *(
+        f"{part}_finener"
+        for part in ("building", "configuration", "decoding", "layers", "modeling", "ontology", "pipeline")
+    ),
     "handler",
 )
 # What a Hub repo's files may import beside each other and the standard library.

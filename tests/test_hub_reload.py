@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,10 +86,23 @@ print(*sorted({name.split(".")[0 if name.split(".")[0] != "finener" else -1] for
 """
 
 
-def run_apart(script: str, *args: object, cwd: Path) -> str:
+PINNED = """
+import json, sys
+from transformers import AutoModel, AutoTokenizer
+
+repo, revision, out = sys.argv[1:]
+model = AutoModel.from_pretrained(repo, revision=revision, trust_remote_code=True)
+model.save_pretrained(out + "/saved")
+model.add_conversion(model.config.ontology)
+AutoTokenizer.from_pretrained(repo, revision=revision, trust_remote_code=True).save_pretrained(out + "/saved")
+json.dump({"start": model.fresh_start}, open(out + "/report.json", "w"))
+"""
+
+
+def run_apart(script: str, *args: object, cwd: Path, **variables: str) -> str:
     """Runs a script in a fresh process in an empty folder, without this repository on its path; what it printed."""
     (cwd / "script.py").write_text(script, encoding="utf-8")
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | variables
     done = subprocess.run(
         [sys.executable, "script.py", *map(str, args)], cwd=cwd, env=environment, capture_output=True, text=True
     )
@@ -183,3 +197,21 @@ def test_importing_the_model_imports_nothing_heavy(tmp_path):
     new = set(run_apart(IMPORTS, cwd=tmp_path).split())
     assert {"modeling_finener", "configuration_finener", "ontology_finener", "pipeline_finener"} <= new
     assert not new & {"datasets", "pandas", "sklearn", "inflect", "evaluate", "pyarrow", "scipy", "accelerate", "yaml"}
+
+
+def test_a_model_at_a_pinned_revision_carries_that_revisions_code_without_a_network(folder, tmp_path):
+    """The cache of a Hub repo of two commits, whose files differ; ``main`` is the second."""
+    cache = tmp_path / "hub" / "models--user--name"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text("b" * 40)
+    for commit, mark in (("a" * 40, "# as it was"), ("b" * 40, "# as it is today")):
+        shutil.copytree(folder, cache / "snapshots" / commit)
+        for file in (cache / "snapshots" / commit).glob("*.py"):
+            file.write_text(file.read_text(encoding="utf-8") + f"{mark}\n", encoding="utf-8")
+    place = tmp_path / "run"
+    place.mkdir()
+    run_apart(PINNED, "user/name", "a" * 40, place, cwd=place, HF_HOME=str(tmp_path))
+    saved = {file.name: file.read_text(encoding="utf-8") for file in (place / "saved").glob("*.py")}
+    assert saved.keys() == {file.name for file in folder.glob("*.py")}
+    assert all(text.endswith("# as it was\n") for text in saved.values())
+    assert json.loads((place / "report.json").read_text())["start"] == "names", "with the tokenizer of that revision"

@@ -28,7 +28,8 @@ def test_a_saved_model_comes_back_bit_equal(tmp_path, tokenizer, knobs):
 def test_a_saved_folder_is_a_whole_hub_repo(tmp_path, model):
     model.save_pretrained(tmp_path)
     modules = {
-        f"{name}_finener.py" for name in ("configuration", "decoding", "layers", "modeling", "ontology", "pipeline")
+        f"{name}_finener.py"
+        for name in ("building", "configuration", "decoding", "layers", "modeling", "ontology", "pipeline")
     }
     files = {file.name for file in tmp_path.iterdir()}
     assert files == modules | {"handler.py", "config.json", "ontology.json", "model.safetensors"}

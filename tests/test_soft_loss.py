@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from finener.configuration_finener import CreditRows
-from finener.layers_finener import SparseRows, conversion_loss, soft_label_rows, sparse_rows
+from finener.layers_finener import SparseRows, conversion_loss, decay_rows, sparse_rows
 from finener.modeling_finener import FinenerForTokenClassification
 
 import tiny
@@ -141,7 +141,7 @@ def test_the_sparse_loss_is_the_dense_one_bit_for_bit(target, decay):
     whole = whole / whole.sum(1, keepdim=True)
     expected = -(whole[gold] * logits.log_softmax(1)).sum(1)
     labels = torch.stack([gold, torch.full_like(gold, -1)], 1)
-    found, counts = conversion_loss(logits, labels, sparse_rows(soft_label_rows(target, decay), 10))
+    found, counts = conversion_loss(logits, labels, sparse_rows(decay_rows(target, decay), 10))
     assert torch.equal(found, expected) and counts.sum() == 60
 
 

@@ -6,10 +6,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BertForMaskedLM, BertModel, DistilBertConfig, DistilBertModel
 
-from finener import modeling_finener as modeling
+from finener import building_finener as modeling
+from finener.building_finener import embed_names
 from finener.configuration_finener import FinenerConfig
 from finener.layers_finener import FORBIDDEN
-from finener.modeling_finener import FinenerForTokenClassification, embed_names
+from finener.modeling_finener import FinenerForTokenClassification
 from finener.ontology_finener import EntityType, Ontology
 from finener.prediction.mapping import TypeMapping
 from finener.training.start import start_at_mapping, start_at_shares

@@ -215,7 +215,10 @@ def test_a_direct_phase_that_lacks_something_says_what(given, changes, message):
         (("--dev_data", "empty.jsonl"), r"expected dev records, found none in empty\.jsonl"),
         (("--typing_data", "empty.jsonl"), r"expected train records, found none in empty\.jsonl"),
         (("--mapping", "bad.tsv"), r"bad\.tsv:2: .*'per\.pianist' is not a type of ontology 'tgt'"),
-        (("--typing_data", "typing.jsonl"), r"nothing to learn from 6 .*: no mention has types of 'tgt' \(they are typed with 'src'\), and detection"),
+        (
+            ("--typing_data", "typing.jsonl"),
+            r"nothing to learn from 6 .*: no mention has types of 'tgt' \(they are typed with 'src'\), and detection",
+        ),
         (("--detection_data", "detection.jsonl"), r"detection_data trains nothing with freeze: detection"),
         (("--encoder_learning_rate", "1e-5"), r"encoder_learning_rate has no effect with freeze: detection"),
         (("--unfreeze_layers", "1"), r"can't stay in training with detection frozen"),
