@@ -24,7 +24,7 @@ from finener.prediction.records import predict_records
 from finener.training.arguments import ArgumentError, FinenerArguments, FinenerTrainingArguments, parse_arguments
 from finener.training.direct import run_direct, score_direct
 from finener.training.phase_data import PhaseData, load_data
-from finener.training.records import count_unpredictable, scorable
+from finener.training.records import scorable
 from finener.training.results import data_facts, dev_facts, print_scores, run_facts, write_results
 from finener.training.start import build_model, set_soft_loss_weights, start_at_table
 from finener.training.trainer import FinenerTrainer
@@ -54,14 +54,12 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
     if args.type_start == "mapping":
         start_at_table(args.mapping, model, trained)
     support = type_support(data.typing, trained)
-    unpredictable = count_unpredictable([*data.train, *data.dev], trainer.text_encoder)
     if training.process_index == 0:
         print(what_is_trained(args, training, data, support))
-        print(unpredictable, end="\n" if str(unpredictable) else "")
     results = {
         **facts,
         "type_support": support,
-        "unpredictable": unpredictable.to_dict(),
+        "unpredictable": trainer.unpredictable.to_dict(),
         "dev": train(trainer),
     }
     if training.process_index == 0:

@@ -20,7 +20,7 @@ from finener.metrics.tables import scores_table
 from finener.ontology_finener import Ontology
 from finener.training.arguments import FinenerArguments, FinenerTrainingArguments, TrainerSettings
 from finener.training.phase_data import PhaseData
-from finener.training.records import count_unpredictable, data_hash, files_hash
+from finener.training.records import data_hash, files_hash
 from finener.training.stream import first_windows
 
 # What a results file keeps of the phases that the model went through before.
@@ -113,7 +113,7 @@ def results_of_trainer(trainer: FinenerTrainer, name: str | None = None) -> dict
         "config": {"typing_data": ["records in memory"], "detection_data": [], **_settings(trainer.args)},
         "versions": versions(),
         "type_support": type_support(windows, ontology),
-        "unpredictable": count_unpredictable(windows, trainer.text_encoder).to_dict(),
+        "unpredictable": trainer.unpredictable.to_dict(),
         "dev": dev_facts(dev[-1] if dev else {}, trainer.state.log_history),
         "data": {"train": data_hash(windows)},
         "records": {"train": len(windows), "test": 0},

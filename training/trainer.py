@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from finener.training.arguments import FinenerTrainingArguments, TrainerSettings
 from finener.training.collator import FinenerCollator, loss_counts, model_inputs
 from finener.training.encoder_states import SharedStates
 from finener.training.evaluation import evaluate_batch, metrics_of_counts
-from finener.training.records import Record, Windows, check_learnable, check_own_types, cut_records
+from finener.training.records import (
+    Record,
+    Unpredictable,
+    Windows,
+    check_learnable,
+    check_own_types,
+    count_unpredictable,
+    cut_records,
+)
 from finener.training.results import results_of_trainer, write_results
 from finener.training.start import default_weights, freeze_parts, is_frozen, start_at_shares, tokenizer_of, type_shares
 from finener.training.stream import RecordStream, first_windows
@@ -98,6 +107,7 @@ class FinenerTrainer(Trainer):
             compute_metrics=partial(metrics_of_counts, weights=weights),
             **kwargs,
         )
+        self.unpredictable = self._count_unpredictable()
         self.loss_weights = torch.tensor([weights[part] for part in LOSS_PARTS])
         self._sums = torch.zeros(2, len(LOSS_PARTS))  # since the last log: losses times counts, counts
 
@@ -125,6 +135,15 @@ class FinenerTrainer(Trainer):
             return records
         windows = cut_records(records, self.text_encoder, self._ontologies)
         return Windows(sorted(windows, key=lambda record: len(record["text"])))
+
+    def _count_unpredictable(self) -> Unpredictable:
+        """What of the records the model can never find, told once."""
+        parts = self.eval_dataset.values() if isinstance(self.eval_dataset, Mapping) else [self.eval_dataset]
+        train = [] if self.train_dataset is None else first_windows(self.train_dataset)
+        found = count_unpredictable(chain(train, *(part for part in parts if part is not None)), self.text_encoder)
+        if str(found) and self.is_world_process_zero():
+            print(found)
+        return found
 
     def _keep_states(self, windows: Windows | RecordStream) -> None:
         """Lets the collator read a frozen encoder's states, those of these windows too."""
