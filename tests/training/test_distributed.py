@@ -50,6 +50,7 @@ def work(folder: Path) -> dict[str, Any]:
         found["metrics"][name] = {
             k: v for k, v in metrics.items() if k.endswith(("precision", "recall", "f1", "strict"))
         }
+        found["eval_losses"] = {k: v for k, v in metrics.items() if k.startswith("eval_loss")}
     for name, (records, size, accumulation) in BATCHES.items():
         model = still_model(tokenizer)
         own = size // found["processes"]
@@ -67,7 +68,33 @@ def work(folder: Path) -> dict[str, Any]:
     seen = watch(run)
     run.train()
     found["seen"]["epochs"] = gather_object([seen])
+    found["states"] = gather_object([states_of(tokenizer, folder)])
+    found["not finite"] = gather_object([what_stops(tokenizer, folder)])
     return found
+
+
+def states_of(tokenizer: Any, folder: Path) -> list[str]:
+    """The files of states that a process of a run reads, once all of them have read every state."""
+    changes = {"freeze": "encoder", "max_steps": 1, "encoder_states_folder": str(folder / "states")}
+    run = trainer(still_model(tokenizer), tokenizer, folder, SOURCE, SOURCE, **changes)
+    run.train()
+    run.evaluate()
+    assert all(len(run._states.cache[r["text"]]) for r in SOURCE)
+    run.accelerator.wait_for_everyone()
+    return sorted(path.name for path in (folder / "states").glob("*.states"))
+
+
+def what_stops(tokenizer: Any, folder: Path) -> str:
+    """The error of a process where the loss of the last one is not finite."""
+    model = still_model(tokenizer)
+    run = trainer(model, tokenizer, folder, SOURCE, max_steps=2, per_device_train_batch_size=2)
+    if run.accelerator.is_last_process:
+        model.type_head.register_forward_hook(lambda head, states, output: (output[0] * float("nan"), output[1]))
+    try:
+        run.train()
+    except FloatingPointError as error:
+        return str(error)
+    return "nothing stopped it"
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +128,21 @@ def test_there_really_are_two_processes(one, two):
 @pytest.mark.parametrize("name", DEV)
 def test_two_processes_evaluate_to_the_very_metrics_of_one(one, two, name):
     assert len(one["metrics"][name]) > 10 and two["metrics"][name] == one["metrics"][name]
+
+
+def test_two_processes_have_the_evaluation_loss_of_one(one, two):
+    assert {"eval_loss", "eval_loss_detection", "eval_loss_typing"} <= one["eval_losses"].keys()
+    assert two["eval_losses"] == pytest.approx(one["eval_losses"], rel=1e-6)
+
+
+def test_one_process_computes_the_states_and_all_read_them(two):
+    assert len(two["states"]) == 2 and two["states"][0] == two["states"][1] and len(two["states"][0]) == 1
+
+
+def test_a_loss_that_is_not_finite_on_one_process_stops_all(two):
+    here, there = sorted(two["not finite"], key=lambda message: "another" in message)
+    assert "the loss of typing is not finite" in here and "in the batch of the records" in here
+    assert "the loss of typing is not finite" in there and "on another process" in there
 
 
 @pytest.mark.parametrize("name", BATCHES)
