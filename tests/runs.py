@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from datasets import Dataset
 from safetensors.torch import load_file
 
 from finener.data_scripts.record_files import write_records
+from finener.data_scripts.schema import FEATURES, validate_record
 from finener.layers_finener import LOSS_PARTS
 from finener.pipeline_finener import TextEncoder
 from finener.training import phases as train_finener
@@ -272,3 +274,18 @@ DEV = {
 
 
 FROM_GIVEN = ("--phases", "finetune", "--model", "given", "--num_train_epochs", "1")
+
+
+def write_shards(folder: Path, *shards: Sequence[dict[str, Any]]) -> Path:
+    """A dataset folder as the build command leaves it; the records of each shard."""
+    (folder / "data").mkdir(parents=True)
+    for i, records in enumerate(shards):
+        checked = [validate_record(r) for r in records]
+        Dataset.from_list(checked, features=FEATURES).to_parquet(
+            folder / "data" / f"train-{i:05d}-of-{len(shards):05d}.parquet"
+        )
+    return folder
+
+
+def numbered(n: int, name: str = "r") -> list[dict[str, Any]]:
+    return [record(f"{name}{i}", "[Ada|artist] left.") for i in range(n)]

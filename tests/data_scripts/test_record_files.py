@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from datasets import Dataset
 
 from finener.data_scripts.record_files import count_rows, read_rows, record_files, write_records
 from finener.data_scripts.schema import FEATURES, RecordError, validate_record
-from finener.pipeline_finener import TextEncoder
 
-import tiny
-from runs import record
+from runs import numbered
 
-# A small machine has fewer cores than the data loader has workers; Python 3.12 warns where a process with threads forks.
-with_workers = pytest.mark.filterwarnings(
-    "ignore:This DataLoader will create", "ignore:.*multi-threaded:DeprecationWarning"
-)
 NAMES = ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "validation-00000-of-00001.parquet"]
-
-
-def write_shards(folder: Path, *shards: Sequence[dict[str, Any]]) -> Path:
-    """A dataset folder as the build command leaves it; the records of each shard."""
-    (folder / "data").mkdir(parents=True)
-    for i, records in enumerate(shards):
-        checked = [validate_record(r) for r in records]
-        Dataset.from_list(checked, features=FEATURES).to_parquet(
-            folder / "data" / f"train-{i:05d}-of-{len(shards):05d}.parquet"
-        )
-    return folder
-
-
-def numbered(n: int, name: str = "r") -> list[dict[str, Any]]:
-    return [record(f"{name}{i}", "[Ada|artist] left.") for i in range(n)]
-
-
-@pytest.fixture
-def encoder(tokenizer) -> TextEncoder:
-    return TextEncoder(tokenizer, tiny.tiny_model(tokenizer).config)
 
 
 # -------------------------------------------------------------------- which files

@@ -13,18 +13,17 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from accelerate.utils import gather_object
-from datasets import Dataset
 from torch.utils.data import DataLoader
 
 from finener.data_scripts.record_files import read_rows, record_files, write_records
-from finener.data_scripts.schema import FEATURES, RecordError, validate_record
+from finener.data_scripts.schema import RecordError, validate_record
 from finener.paths import ROOT
 from finener.pipeline_finener import TextEncoder
 from finener.training import stream as trainer_finener
@@ -40,6 +39,7 @@ from runs import (
     SOURCE,
     differing,
     make_workplace,
+    numbered,
     parameters,
     record,
     results_of,
@@ -49,28 +49,13 @@ from runs import (
     watch,
     weights,
     write_config,
+    write_shards,
 )
 
 # A small machine has fewer cores than the data loader has workers; Python 3.12 warns where a process with threads forks.
 with_workers = pytest.mark.filterwarnings(
     "ignore:This DataLoader will create", "ignore:.*multi-threaded:DeprecationWarning"
 )
-NAMES = ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "validation-00000-of-00001.parquet"]
-
-
-def write_shards(folder: Path, *shards: Sequence[dict[str, Any]]) -> Path:
-    """A dataset folder as the build command leaves it; the records of each shard."""
-    (folder / "data").mkdir(parents=True)
-    for i, records in enumerate(shards):
-        checked = [validate_record(r) for r in records]
-        Dataset.from_list(checked, features=FEATURES).to_parquet(
-            folder / "data" / f"train-{i:05d}-of-{len(shards):05d}.parquet"
-        )
-    return folder
-
-
-def numbered(n: int, name: str = "r") -> list[dict[str, Any]]:
-    return [record(f"{name}{i}", "[Ada|artist] left.") for i in range(n)]
 
 
 @pytest.fixture
