@@ -118,9 +118,13 @@ def _records(source: Path | Iterable[Record], first: int, step: int) -> Iterator
     """The validated records ``first``, ``first + step``, … of a source."""
     if isinstance(source, Path):
         return (record for _, record in read_rows(source, first=first, step=step))
-    return (
-        validate_record(record, where="the training stream") for record in itertools.islice(source, first, None, step)
-    )
+    rows = _rows(source) if isinstance(source, IterableDataset) else source
+    return (validate_record(record, where="the training stream") for record in itertools.islice(rows, first, None, step))
+
+
+def _rows(source: IterableDataset) -> Iterator[Record]:
+    """All rows of a data set: in a data loader's worker, plain iteration would give that worker's shards alone."""
+    return ({key: values[0] for key, values in batch.items()} for batch in source.iter(batch_size=1))
 
 
 def first_windows(data: Windows | RecordStream) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.utils import gather_object
+from datasets import Dataset, IterableDataset
 from torch.utils.data import DataLoader
 
 from finener.data_scripts.record_files import read_rows, record_files, write_records
@@ -130,6 +131,15 @@ def test_workers_of_a_data_loader_share_the_rows_of_a_process(tmp_path, encoder,
     seen = two_passes()
     assert sorted(seen[:12]) == sorted(seen[12:]) == sorted(ids(numbered(6, "a") + numbered(6, "b")))
     assert seen[:12] != seen[12:] and two_passes() == seen
+
+
+@with_workers
+@pytest.mark.parametrize("n_shards", [1, 2, 4])
+def test_workers_share_the_rows_of_a_data_set_too_however_many_shards_it_has(encoder, n_shards):
+    rows = Dataset.from_list(numbered(12)).to_iterable_dataset(num_shards=n_shards)
+    stream = RecordStream([rows], encoder, n_workers=2, buffer_size=3)
+    batches = DataLoader(stream, batch_size=1, num_workers=2, collate_fn=ids)
+    assert sorted(itertools.chain(*itertools.islice(batches, 12))) == sorted(ids(numbered(12)))
 
 
 @pytest.mark.parametrize(("share", "beside"), [(0.25, 1 / 3), (0.5, 1.0), (0.75, 3.0), (0.0, 0.0)])
