@@ -105,7 +105,7 @@ class Building(PreTrainedModel):
         knobs = _started(start, knobs, "target_vector_size", size)
         knobs.setdefault("conversion_skip", start == "names" and self.config.type_vector_size == size)
         config = self.config.with_conversion(target_ontology, **knobs)
-        vectors = self._embed_types(target_ontology, tokenizer or self._own_tokenizer()) if start == "names" else None
+        vectors = self._embed_types(target_ontology, tokenizer or self.own_tokenizer()) if start == "names" else None
         self.config = config
         state_size = self.type_head.project.in_features if config.type_vector_size else self.type_head.score.in_features
         self.conversion = ConversionHead(state_size, config).to(self.device, self.type_head.score.weight.dtype)
@@ -137,20 +137,20 @@ class Building(PreTrainedModel):
         """The encoder's embeddings of the types' names, (C, encoder size)."""
         return embed_names(self.encoder, tokenizer, [ontology.name_path(t) for t in ontology.ids])
 
-    def _own_tokenizer(self) -> Any:
-        """The tokenizer that lies where the model was loaded from. Raises ValueError when there is none."""
+    def own_tokenizer(self) -> Any:
+        """The tokenizer where the model was loaded from, without running code that lies there. Raises ValueError when there is none."""
         place, revision = self.config.name_or_path, self.config._commit_hash or "main"
         try:
             if not place:
                 raise OSError("the model was not loaded from anywhere")
-            cached_file(
-                place, "tokenizer_config.json", revision=revision
-            )  # without any file, transformers makes an empty one
-            return AutoTokenizer.from_pretrained(place, config=self.config.encoder_config, revision=revision)
+            # Without any file, transformers makes an empty one; without the encoder's config, it may need the folder's code.
+            cached_file(place, "tokenizer_config.json", revision=revision)
+            options = {"config": self.config.encoder_config, "revision": revision, "trust_remote_code": False}
+            return AutoTokenizer.from_pretrained(place, **options)
         except (OSError, ValueError) as error:
             raise ValueError(
-                "start='names' needs the encoder's tokenizer: model.add_conversion(target_ontology, tokenizer=AutoTokenizer"
-                f".from_pretrained(…)), or start='random' ({error})"
+                "the encoder's tokenizer is not where the model came from: pass tokenizer=AutoTokenizer.from_pretrained(…) to "
+                f"add_conversion (or start='random'), processing_class=… to FinenerTrainer ({error})"
             ) from error
 
     @classmethod

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants, try_to_load_from_cache
-from transformers import AutoTokenizer
 
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.pipeline_finener import FinenerPipeline, ontology_of_head
@@ -67,12 +66,11 @@ def load_pipeline(model: str, device: str | None = None) -> FinenerPipeline:
 
     Raises:
         FileNotFoundError: at once, when the name is that of a folder which is not there.
+        ValueError: when there is no tokenizer beside the model.
     """
     check_model(model)
-    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=True)
-    return FinenerPipeline(
-        model=FinenerForTokenClassification.from_pretrained(model), tokenizer=tokenizer, device=device
-    )
+    loaded = FinenerForTokenClassification.from_pretrained(model)
+    return FinenerPipeline(model=loaded, tokenizer=loaded.own_tokenizer(), device=device)
 
 
 def check_model(model: str) -> None:

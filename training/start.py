@@ -70,9 +70,12 @@ def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, 
         )
     try:
         model = FinenerForTokenClassification.from_pretrained(args.model)
-        tokenizer = AutoTokenizer.from_pretrained(args.model, trust_remote_code=True)
     except OSError as error:
         raise ArgumentError(f"model {args.model!r} is neither a folder here nor can it be fetched: {error}") from error
+    try:
+        tokenizer = model.own_tokenizer()
+    except ValueError as error:
+        raise ArgumentError(f"model {args.model!r}: {error}") from error
     if args.phase == "finetune":
         target = read_ontology(args.target_ontology, "target_ontology")
         start = "random" if args.type_start == "random" else "names"
@@ -81,17 +84,6 @@ def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, 
         except ValueError as error:
             raise ArgumentError(f"knobs {args.knobs}: {error}") from error
     return model, tokenizer
-
-
-def tokenizer_of(model: FinenerForTokenClassification) -> PreTrainedTokenizerBase:
-    """The tokenizer beside the weights that a model was loaded from. Raises ValueError when it was not loaded from anywhere."""
-    if not model.name_or_path:
-        raise ValueError(
-            "this model was not loaded from a folder or repo: pass processing_class=AutoTokenizer.from_pretrained(…) of its encoder"
-        )
-    return AutoTokenizer.from_pretrained(
-        model.name_or_path, trust_remote_code=True, revision=model.config._commit_hash or "main"
-    )
 
 
 def freeze_parts(model: FinenerForTokenClassification, settings: TrainerSettings) -> None:

@@ -119,7 +119,9 @@ def _records(source: Path | Iterable[Record], first: int, step: int) -> Iterator
     if isinstance(source, Path):
         return (record for _, record in read_rows(source, first=first, step=step))
     rows = _rows(source) if isinstance(source, IterableDataset) else source
-    return (validate_record(record, where="the training stream") for record in itertools.islice(rows, first, None, step))
+    return (
+        validate_record(record, where="the training stream") for record in itertools.islice(rows, first, None, step)
+    )
 
 
 def _rows(source: IterableDataset) -> Iterator[Record]:

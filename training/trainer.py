@@ -33,7 +33,7 @@ from finener.training.records import (
     cut_records,
 )
 from finener.training.results import results_of_trainer, write_results
-from finener.training.start import default_weights, freeze_parts, is_frozen, start_at_shares, tokenizer_of, type_shares
+from finener.training.start import default_weights, freeze_parts, is_frozen, start_at_shares, type_shares
 from finener.training.stream import RecordStream, first_windows
 
 Records = Iterable[Record]
@@ -88,7 +88,7 @@ class FinenerTrainer(Trainer):
         self.settings = args if isinstance(args, TrainerSettings) else TrainerSettings()
         freeze_parts(model, self.settings)
         weights = default_weights(model, self.settings)
-        tokenizer = processing_class or tokenizer_of(model)
+        tokenizer = processing_class or model.own_tokenizer()
         self.text_encoder = TextEncoder(tokenizer, model.config)
         self._states: SharedStates | None = None
         self._ontologies = {o.name: o for o in (model.config.ontology, model.config.target_ontology) if o is not None}

@@ -109,6 +109,14 @@ def test_a_model_without_target_types_gives_source_types(model, tokenizer, sourc
     validate_record(found, source)
 
 
+def test_code_that_lies_beside_a_model_is_not_run(model, tokenizer, tmp_path):
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    for file in tmp_path.glob("*.py"):
+        file.write_text("raise SystemExit('the code of the folder ran')\n", encoding="utf-8")
+    assert load_pipeline(str(tmp_path))(TEXTS[0]) == FinenerPipeline(model=model, tokenizer=tokenizer)(TEXTS[0])
+
+
 @pytest.mark.parametrize("gold_mentions", [False, True])
 def test_records_are_read_no_faster_than_they_are_predicted(model, tokenizer, gold_mentions):
     pipe = FinenerPipeline(model=model, tokenizer=tokenizer, device="cpu")

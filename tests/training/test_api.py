@@ -266,7 +266,7 @@ def test_bad_records_are_an_error_that_names_them(tokenizer, tmp_path):
 
 
 def test_a_model_that_came_from_nowhere_needs_a_tokenizer(tokenizer, tmp_path):
-    with pytest.raises(ValueError, match=r"not loaded from a folder or repo: pass processing_class="):
+    with pytest.raises(ValueError, match=r"processing_class=… to FinenerTrainer \(the model was not loaded"):
         FinenerTrainer(tiny.tiny_model(tokenizer), arguments(tmp_path), train_dataset=SOURCE)
 
 

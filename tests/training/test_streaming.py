@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.utils import gather_object
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 from torch.utils.data import DataLoader
 
 from finener.data_scripts.record_files import read_rows, record_files, write_records
