@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,13 +164,19 @@ REFUSED = {
     "prediction_loss_only": (False, "evaluation counts hits and losses together"),
     "include_for_metrics": ([], "metrics are made of counts, not of inputs or losses"),
     "label_names": (None, "the labels are those of the collator's batch"),
+    "eval_do_concat_batches": (True, "evaluation adds up the counts of all records"),
+    "length_column_name": ("length", "lengths are those of the texts"),
     "use_liger_kernel": (False, "there are none for this model"),
 }
+# What FinenerTrainer makes by itself.
+OWN_KEYWORDS = ("data_collator", "compute_loss_func", "compute_metrics", "preprocess_logits_for_metrics")
 SAMPLING = ("group_by_length", "random", "sequential")
 
 
-def check_trainer_arguments(args: TrainingArguments) -> None:
-    """Raises ArgumentError on arguments that the trainer would have to ignore."""
+def check_trainer_arguments(args: TrainingArguments, keywords: Mapping[str, Any], eval_dataset: Any) -> None:
+    """Raises ArgumentError on arguments and keywords that the trainer would have to ignore, or that do not fit its evaluation sets."""
+    if own := [name for name in OWN_KEYWORDS if name in keywords]:
+        raise ArgumentError(f"FinenerTrainer makes batches, losses and metrics by itself: leave out {', '.join(own)}")
     for name, (only, why) in REFUSED.items():
         if getattr(args, name) != only:
             raise ArgumentError(f"{name} must stay {only!r}: {why}; got {getattr(args, name)!r}")
@@ -177,6 +184,13 @@ def check_trainer_arguments(args: TrainingArguments) -> None:
         raise ArgumentError(
             f"train_sampling_strategy must be one of {', '.join(SAMPLING)}; got {args.train_sampling_strategy!r}"
         )
+    if isinstance(eval_dataset, Mapping) and args.load_best_model_at_end:
+        best = (args.metric_for_best_model or "").removeprefix("eval_")
+        if not best.startswith(tuple(f"{name}_" for name in eval_dataset)):
+            raise ArgumentError(
+                "of several evaluation sets metric_for_best_model names one, such as "
+                f"{next(iter(eval_dataset), 'NAME')}_score; got {best}"
+            )
     if args.n_gpu > 1:
         raise ArgumentError(
             f"{args.n_gpu} GPUs in one process: start one process per GPU with "

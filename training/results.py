@@ -91,7 +91,7 @@ def dev_facts(metrics: Mapping[str, float], log: Sequence[Mapping[str, float]]) 
     keep = ("score", "precision", "recall", "f1", "strict", "loss")
     return {
         "scores": {k.removeprefix("eval_"): round(v, 6) for k, v in metrics.items() if k.endswith(keep)},
-        "curve": [{k: v for k, v in row.items() if k == "epoch" or "loss" in k or k == "eval_score"} for row in log],
+        "curve": [{k: v for k, v in row.items() if k == "epoch" or "loss" in k or k.endswith("_score")} for row in log],
     }
 
 
@@ -100,7 +100,6 @@ def results_of_trainer(trainer: FinenerTrainer, name: str | None = None) -> dict
     config, train = trainer.model.config, trainer.train_dataset
     ontology = config.target_ontology or config.ontology
     earlier = earlier_phases(config.name_or_path)
-    dev = [row for row in trainer.state.log_history if "eval_score" in row]
     windows = first_windows(train) if train is not None else []
     return {
         "name": name or Path(trainer.args.output_dir).name,
@@ -114,12 +113,21 @@ def results_of_trainer(trainer: FinenerTrainer, name: str | None = None) -> dict
         "versions": versions(),
         "type_support": type_support(windows, ontology),
         "unpredictable": trainer.unpredictable.to_dict(),
-        "dev": dev_facts(dev[-1] if dev else {}, trainer.state.log_history),
+        "dev": dev_facts(_kept_scores(trainer), trainer.state.log_history),
         "data": {"train": data_hash(windows)},
         "records": {"train": len(windows), "test": 0},
         "test": {},
         "shown": [],
     }
+
+
+def _kept_scores(trainer: FinenerTrainer) -> dict[str, float]:
+    """The logged dev scores, of every set, of the model that is kept: the best one's where that was loaded at the end, else the last."""
+    rows = [row for row in trainer.state.log_history if any(k.endswith("_score") for k in row)]
+    best = trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
+    step = best or max((row["step"] for row in rows), default=None)
+    # Of one step the first: what trainer.evaluate is given later need not be the dev records.
+    return {k: v for row in reversed(rows) if row["step"] == step for k, v in row.items()}
 
 
 def write_results(results: Mapping[str, Any], *paths: Path) -> None:

@@ -19,7 +19,7 @@ from finener.metrics.card import write_card
 from finener.metrics.counting import COUNTS
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.pipeline_finener import TextEncoder
-from finener.training.arguments import FinenerTrainingArguments, TrainerSettings, check_trainer_arguments
+from finener.training.arguments import ArgumentError, FinenerTrainingArguments, TrainerSettings, check_trainer_arguments
 from finener.training.collator import FinenerCollator, loss_counts, model_inputs
 from finener.training.encoder_states import SharedStates
 from finener.training.evaluation import evaluate_batch, metrics_of_counts
@@ -53,15 +53,15 @@ class FinenerTrainer(Trainer):
         args: :class:`~finener.training.arguments.FinenerTrainingArguments`; with plain ``TrainingArguments`` everything of
             :class:`~finener.training.arguments.TrainerSettings` has its default.
         train_dataset: records; long ones are cut between mentions, those that teach nothing are left out.
-        eval_dataset: records, or a dict of several sets.
+        eval_dataset: records, or a dict of several sets, of which ``metric_for_best_model`` then names one: ``NAME_score``.
         processing_class: the encoder's tokenizer; by default that of the folder or repo that the model came from.
-        **kwargs: of ``Trainer``.
+        **kwargs: of ``Trainer``, but for those that the trainer makes by itself.
 
     Raises:
-        ValueError: on an argument of transformers that has no meaning here, on records with nothing to learn, or on several GPUs without
-            a launcher, where ``nn.DataParallel`` would cut batches wrongly.
+        ValueError: on an argument of transformers that has no meaning here, on records with nothing to learn or to evaluate, or on several
+            GPUs without a launcher, where ``nn.DataParallel`` would cut batches wrongly.
         RecordError: on a record that is not valid.
-        FloatingPointError: in training, when a loss is not finite; the message names the part, the step and the batch's records.
+        FloatingPointError: in training and evaluation, when a loss is not finite; the message names part, step and the batch's records.
 
     Example:
         >>> model = FinenerForTokenClassification.from_pretrained("outputs/quickstart_pretrained")  # doctest: +SKIP
@@ -83,7 +83,7 @@ class FinenerTrainer(Trainer):
         **kwargs: Any,
     ):
         args = FinenerTrainingArguments() if args is None else args
-        check_trainer_arguments(args)
+        check_trainer_arguments(args, kwargs, eval_dataset)
         args.remove_unused_columns = False  # a record's keys are not arguments of forward
         self.settings = args if isinstance(args, TrainerSettings) else TrainerSettings()
         freeze_parts(model, self.settings)
@@ -100,9 +100,7 @@ class FinenerTrainer(Trainer):
             args,
             FinenerCollator(self.text_encoder, model.config),
             train_dataset,
-            {name: self._eval_windows(part) for name, part in eval_dataset.items()}
-            if isinstance(eval_dataset, Mapping)
-            else self._eval_windows(eval_dataset),
+            self._eval_sets(eval_dataset),
             tokenizer,
             compute_metrics=partial(metrics_of_counts, weights=weights),
             **kwargs,
@@ -129,11 +127,18 @@ class FinenerTrainer(Trainer):
             n_workers=args.dataloader_num_workers,
         )
 
+    def _eval_sets(self, records: Records | Mapping[str, Records] | None) -> Windows | dict[str, Windows] | None:
+        if isinstance(records, Mapping):
+            return {name: self._eval_windows(part) for name, part in records.items()}
+        return self._eval_windows(records)
+
     def _eval_windows(self, records: Records | None) -> Windows | None:
-        """In order of length: less padding."""
+        """In order of length: less padding. Raises ArgumentError when there are none."""
         if records is None or isinstance(records, Windows):
             return records
         windows = cut_records(records, self.text_encoder, self._ontologies)
+        if not windows:
+            raise ArgumentError("there is nothing to evaluate: expected at least one record")
         return Windows(sorted(windows, key=lambda record: len(record["text"])))
 
     def _count_unpredictable(self) -> Unpredictable:
@@ -164,7 +169,7 @@ class FinenerTrainer(Trainer):
     def start_types(self) -> None:
         """Starts the biases of a head that is new, and was not made with ``start="random"``, at the shares of its types."""
         model = self._plain_model
-        if model.fresh_start == "names":
+        if model.fresh_start == "names" and self.train_dataset is not None:
             is_softmax = model.conversion is not None and model.conversion.one_type
             ontology = model.config.target_ontology or model.config.ontology
             shares = type_shares(first_windows(self.train_dataset), ontology, most_specific=is_softmax)

@@ -17,6 +17,7 @@ from finener import FinenerForTokenClassification, FinenerTrainer, FinenerTraini
 from finener.data_scripts.record_files import read_records
 from finener.data_scripts.schema import FEATURES, RecordError, validate_record
 from finener.training.arguments import ArgumentError
+from finener.training.results import results_of_trainer
 
 import tiny
 from runs import (
@@ -192,6 +193,32 @@ def test_plain_training_arguments_will_do(place, tmp_path):
     assert made.predict(SOURCE[:2]).metrics["test_mention_f1"] == made.evaluate(SOURCE[:2])["eval_mention_f1"]
 
 
+BEST = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True, "num_train_epochs": 3}
+
+
+def test_results_tell_the_scores_of_the_model_that_is_kept(tokenizer, tmp_path):
+    set_seed(1)
+    made = trainer(still_model(tokenizer), tokenizer, tmp_path, SOURCE, SOURCE, learning_rate=5.0, **BEST)
+    made.train()
+    scores = [row["eval_score"] for row in made.state.log_history if "eval_score" in row]
+    assert scores[-1] < max(scores), "the last is not the best, or this shows nothing"
+    kept = made.evaluate()["eval_score"]
+    made.evaluate(SOURCE[:1])
+    assert results_of_trainer(made)["dev"]["scores"]["score"] == pytest.approx(kept, abs=1e-6)
+
+
+def test_results_tell_the_scores_of_every_set_the_best_model_chosen_by_one(tokenizer, tmp_path):
+    sets = {"one": SOURCE, "two": SOURCE[:3]}
+    with pytest.raises(ArgumentError, match=r"metric_for_best_model names one, such as one_score; got score"):
+        trainer(still_model(tokenizer), tokenizer, tmp_path, SOURCE, sets, **BEST)
+    made = trainer(still_model(tokenizer), tokenizer, tmp_path, SOURCE, sets, metric_for_best_model="two_score", **BEST)
+    made.train()
+    told, scores = results_of_trainer(made)["dev"]["scores"], made.evaluate()
+    assert {name: told[f"{name}_score"] for name in sets} == {
+        name: pytest.approx(scores[f"eval_{name}_score"], abs=1e-6) for name in sets
+    }
+
+
 def test_a_new_head_starts_its_biases_at_the_shares_of_its_types_and_a_trained_one_does_not(place, tmp_path):
     records = list(read_records(place / "target.jsonl"))
     model = FinenerForTokenClassification.from_pretrained(place / "out" / "pretrained")
@@ -230,11 +257,22 @@ def test_evaluation_runs_the_encoder_once_for_a_batch(tokenizer, tmp_path, monke
         ({"prediction_loss_only": True}, "prediction_loss_only must stay False"),
         ({"include_for_metrics": ["loss"]}, "include_for_metrics must stay"),
         ({"label_names": ["labels"]}, "label_names must stay None"),
+        ({"eval_do_concat_batches": False}, "eval_do_concat_batches must stay True"),
     ],
 )
 def test_arguments_that_would_be_ignored_are_refused(tokenizer, tmp_path, changes, message):
     with pytest.raises(ArgumentError, match=message):
         trainer(still_model(tokenizer), tokenizer, tmp_path, SOURCE, **changes)
+
+
+def test_keywords_of_the_trainer_that_would_be_ignored_are_refused(tokenizer, tmp_path):
+    with pytest.raises(ArgumentError, match="by itself: leave out compute_loss_func"):
+        FinenerTrainer(tiny.tiny_model(tokenizer), arguments(tmp_path), compute_loss_func=print)
+
+
+def test_an_empty_evaluation_set_is_refused_before_an_epoch_is_spent(tokenizer, tmp_path):
+    with pytest.raises(ArgumentError, match="nothing to evaluate: expected at least one record"):
+        trainer(still_model(tokenizer), tokenizer, tmp_path, SOURCE, [])
 
 
 @pytest.mark.parametrize("strategy", ["random", "sequential", "group_by_length"])
