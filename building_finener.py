@@ -134,8 +134,11 @@ class Building(PreTrainedModel):
         self.conversion.credit = None  # built anew when it is needed
 
     def _embed_types(self, ontology: Ontology, tokenizer: Any) -> Tensor:
-        """The encoder's embeddings of the types' names, (C, encoder size)."""
-        return embed_names(self.encoder, tokenizer, [ontology.name_path(t) for t in ontology.ids])
+        """The encoder's embeddings of the types' names, (C, encoder size), without dropout, though the model be in training."""
+        mode = self.training
+        vectors = embed_names(self.eval().encoder, tokenizer, [ontology.name_path(t) for t in ontology.ids])
+        self.train(mode)
+        return vectors
 
     def own_tokenizer(self) -> Any:
         """The tokenizer where the model was loaded from, without running code that lies there. Raises ValueError when there is none."""

@@ -311,13 +311,12 @@ class FinenerConfig(PretrainedConfig):
             }
         return content
 
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
+    def to_json_file(self, json_file_path: str | os.PathLike, use_diff: bool = True) -> None:
         """Writes ``config.json`` and, when there are types, ``ontology.json`` beside it."""
-        Path(save_directory).mkdir(parents=True, exist_ok=True)
         if self.ontology is not None:
             text = json.dumps(self._types(), ensure_ascii=False, separators=(",", ":"))
-            (Path(save_directory) / ONTOLOGY_NAME).write_text(text, encoding="utf-8")
-        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+            Path(json_file_path).with_name(ONTOLOGY_NAME).write_text(text, encoding="utf-8")
+        super().to_json_file(json_file_path, use_diff)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> FinenerConfig:

@@ -50,6 +50,11 @@ def read_threshold(threshold: Threshold, ontology: Ontology) -> tuple[float, Seq
     return parts["default"], levels, own
 
 
+def finest(device: torch.device) -> torch.dtype:
+    """What long sums are made in: fp64, which Apple's GPUs do not have."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 class ChosenTypes(NamedTuple):
     """The types of M mentions as N (mention, type, score) triples, by mention and then from the roots down."""
 
@@ -145,7 +150,7 @@ class TypeDecoder:
     def _below(self, probabilities: Tensor, mentions: Tensor, types: Tensor) -> Tensor:
         """Softmax scores (M, C), summed over the type and all below it, each once: at N pairs, sorted by mention."""
         order, runs = self._runs
-        fine = torch.float32 if self.device.type == "mps" else torch.float64  # Apple's GPUs have no fp64
+        fine = finest(self.device)
         places, runs_of = runs(types)
         wanted = torch.cat([mentions[places, None], runs_of], 1)
         n_rows = max(1, BLOCK_CELLS // len(order))

@@ -407,7 +407,7 @@ def _read_ahead(texts: Iterator[str], mentions: Iterable | None, size: int) -> I
     group, characters, missing = [], 0, object()
     pairs = zip(texts, repeat(None)) if mentions is None else zip_longest(texts, mentions, fillvalue=missing)
     for text, given in pairs:
-        if text is missing or given is missing:
+        if text is missing or given is missing or (given is None and mentions is not None):
             raise ValueError("mentions must hold one list of spans for each text: there are not as many")
         if not isinstance(text, str):
             raise TypeError(f"expected a text, got {type(text).__name__}: {text!r:.80}")

@@ -5,6 +5,7 @@ import torch
 import torchcrf
 from torch import Tensor
 
+from finener.decoding_finener import finest
 from finener.layers_finener import B, I, LinearChainCRF, O, spans_of_tags
 
 LENGTHS = (5, 3, 1, 0, 2, 4) * 5  # words of each record of the batch
@@ -238,3 +239,13 @@ def test_span_probabilities_of_long_records_do_not_drift():
         if stop < 512:
             only[stop, I] = -1e9
         assert found[i].item() == pytest.approx((total(only) - total(free)).exp().item(), abs=1e-6)
+
+
+def test_span_probabilities_are_made_in_what_the_device_has(crf, batch, monkeypatch):
+    emissions, mask = batch[:2]
+    spans = torch.tensor([[0, 0, 1]])
+    expected = crf.span_probabilities(emissions, mask, spans)
+    monkeypatch.setattr("finener.layers_finener.finest", lambda device: torch.float32)
+    monkeypatch.setattr(Tensor, "double", None)  # as on Apple's GPUs, which refuse it
+    torch.testing.assert_close(crf.span_probabilities(emissions, mask, spans), expected, atol=1e-4, rtol=0)
+    assert finest(torch.device("mps")) == torch.float32 and finest(torch.device("cpu")) == torch.float64

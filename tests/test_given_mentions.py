@@ -78,7 +78,7 @@ def test_a_given_mention_without_a_word_is_refused(pipe, text, span):
         pipe(text, mentions=[span])
 
 
-@pytest.mark.parametrize("given", [[[(0, 1)]], [[(0, 1)], [], [(0, 1)]]])
+@pytest.mark.parametrize("given", [[[(0, 1)]], [[(0, 1)], [], [(0, 1)]], [[(0, 1)], None], [None, [(0, 1)]]])
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_as_many_lists_of_mentions_as_texts_are_needed(pipe, given, batch_size):
     with pytest.raises(ValueError, match="mentions must hold one list of spans for each text"):

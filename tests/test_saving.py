@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from finener.configuration_finener import FinenerConfig
 from finener.modeling_finener import FinenerForTokenClassification
 
 import tiny
@@ -81,3 +82,15 @@ def test_pushing_while_saving_uploads_a_whole_repo(tmp_path, model, monkeypatch)
     model.save_pretrained(str(tmp_path), push_to_hub=True, repo_id="me/mine")
     expected = {"handler.py", "pipeline_finener.py", "modeling_finener.py", "layers_finener.py", "ontology.json"}
     assert expected <= set(uploaded)
+
+
+def test_pushing_a_config_uploads_its_types_too(tmp_path, model, monkeypatch):
+    uploaded, create = [], type("Api", (), {"create_repo": lambda self, repo_id, **_: self, "repo_id": "me/mine"})
+
+    def upload(self, folder, repo_id, timestamps, **_):
+        uploaded.extend(file.name for file in Path(folder).iterdir() if file.name not in timestamps)
+
+    monkeypatch.setattr(FinenerConfig, "_upload_modified_files", upload)
+    monkeypatch.setattr("transformers.configuration_utils.hf_api", create)
+    model.config.save_pretrained(str(tmp_path), push_to_hub=True, repo_id="me/mine")
+    assert {"config.json", "ontology.json"} <= set(uploaded)

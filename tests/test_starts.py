@@ -253,6 +253,14 @@ def test_without_a_tokenizer_the_error_shows_how_to_give_one(model, target, tmp_
     assert model.conversion is None and model.config.target_ontology is None
 
 
+def test_names_are_embedded_without_dropout_while_a_model_is_in_training(model, tokenizer, target):
+    model.train()
+    model.add_conversion(target, tokenizer=tokenizer)
+    assert model.training and model.encoder.training
+    expected = embed_names(model.eval().encoder, tokenizer, [target.name_path(t) for t in target.ids])
+    tiny.close(model.conversion.score.weight.detach(), expected)
+
+
 def test_names_without_a_skip_where_the_source_heads_vectors_have_another_size(model, tokenizer, target):
     model.add_conversion(target, tokenizer=tokenizer)
     assert (model.config.conversion_skip, model.config.target_vector_size) == (False, 16)

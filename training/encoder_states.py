@@ -38,6 +38,7 @@ class WordStateCache:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._digest = ""
         self._files: list[np.memmap] = []
         self._places: dict[str, tuple[int, int, int]] = {}  # text → file, first row, one past the last
         self._known: set[Path] = set()
@@ -47,6 +48,8 @@ class WordStateCache:
     ) -> None:
         """Runs the encoder over every text that is not there yet."""
         digest = encoder_digest(model, encoder)
+        if digest != self._digest:  # states of other weights are of no use
+            self._digest, self._files, self._places, self._known = digest, [], {}, set()
         self.folder.mkdir(parents=True, exist_ok=True)
         width = model.config.encoder_config.hidden_size * len(model.config.encoder_layers)
         for index in sorted(self.folder.glob(f"{digest}-*.json")):

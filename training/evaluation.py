@@ -101,7 +101,7 @@ def metrics_of_counts(prediction: EvalPrediction, weights: Mapping[str, float]) 
         The scores; ``score``, the mean of detection and typing F1; ``loss_PART``, each part's mean over what it counts; and ``loss``, their
         weighted sum. None of them depends on how the records were batched.
     """
-    totals = np.asarray(prediction.predictions).reshape(-1, len(COUNTS) + 2 * len(LOSS_PARTS)).sum(0).tolist()
+    totals = np.asarray(prediction.predictions).reshape(-1, len(COUNTS) + 2 * len(LOSS_PARTS)).sum(0, float).tolist()
     counts, sums, numbers = np.split(totals, [len(COUNTS), len(COUNTS) + len(LOSS_PARTS)])
     scores = scores_of_counts(dict(zip(COUNTS, counts.tolist(), strict=True)))
     parts = [scores[name] for name in ("mention_f1", "given_micro_f1") if name in scores]

@@ -119,9 +119,9 @@ class Unpredictable:
 
 
 def count_unpredictable(records: Iterable[Record], encoder: TextEncoder) -> Unpredictable:
-    """What the model can never find of some records, of which those with the same id count once."""
+    """What the model can never find of some records, of which the same one, with id and text, counts once."""
     mentions, lost, n_records, dropped, examples = 0, 0, 0, 0, []
-    for record in {record["id"]: record for record in records}.values():
+    for record in {(record["id"], record["text"]): record for record in records}.values():
         encoded = encoder.encode(record["text"])
         places = encoded.word_spans(record["mentions"])
         inside = [m for place, m in zip(places, record["mentions"], strict=True) if place is None]

@@ -123,3 +123,14 @@ def test_a_text_that_was_not_cached_is_an_error(model, tokenizer, tmp_path):
     cache.build([SOURCE[0]["text"]], model, TextEncoder(tokenizer, model.config))
     with pytest.raises(KeyError):
         collate(model, tokenizer, [SOURCE[1]], cache)
+
+
+def test_states_of_weights_that_have_changed_since_are_not_read(tokenizer, tmp_path):
+    model = still_model(tokenizer)
+    made = trainer(model, tokenizer, tmp_path, dev=SOURCE, freeze="encoder")
+    before = made.evaluate()["eval_loss"]
+    with torch.no_grad():
+        for values in model.encoder.parameters():
+            values.mul_(2)
+    fresh = trainer(model, tokenizer, tmp_path, dev=SOURCE, freeze="encoder").evaluate()["eval_loss"]
+    assert made.evaluate()["eval_loss"] == fresh != before

@@ -7,12 +7,14 @@ import functools
 
 import pytest
 import torch
-from transformers import set_seed
+from transformers import EvalPrediction, set_seed
 
-from finener.metrics.counting import score_records
+from finener.layers_finener import LOSS_PARTS
+from finener.metrics.counting import COUNTS, score_records
 from finener.pipeline_finener import FinenerPipeline
 from finener.prediction.records import predict_records
 from finener.training.collator import model_inputs
+from finener.training.evaluation import metrics_of_counts
 
 from runs import DEV, SOURCE, TARGET, collate, still_model, trainer
 
@@ -131,3 +133,11 @@ def test_the_loss_of_evaluation_is_the_models_own(trained, tokenizer, tmp_path):
         output = model(**model_inputs(collate(model, tokenizer, DEV[True])))
     for part in ("detection", "conversion"):
         assert metrics[f"eval_loss_{part}"] == pytest.approx(output.losses[part].item(), rel=1e-5)
+
+
+def test_sums_over_more_words_than_single_precision_can_count_are_exact():
+    rows = torch.zeros(3, len(COUNTS) + 2 * len(LOSS_PARTS))
+    rows[:, len(COUNTS)] = torch.tensor([0.0, 0.0, 2.0**24 + 2])
+    rows[:, len(COUNTS) + len(LOSS_PARTS)] = torch.tensor([2.0**24, 1.0, 1.0])
+    found = metrics_of_counts(EvalPrediction(rows.numpy(), rows.numpy()), dict.fromkeys(LOSS_PARTS, 1.0))
+    assert found["loss_detection"] == found["loss"] == 1.0
