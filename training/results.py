@@ -21,12 +21,12 @@ from finener.ontology_finener import Ontology
 from finener.training.arguments import FinenerArguments, FinenerTrainingArguments, TrainerSettings
 from finener.training.phase_data import PhaseData
 from finener.training.records import data_hash, files_hash
-from finener.training.stream import first_windows
+from finener.training.stream import RecordStream, first_windows
 
-# What a results file keeps of the phases that the model went through before.
 if TYPE_CHECKING:
     from finener.training.trainer import FinenerTrainer
 
+# What a results file keeps of the phases that the model went through before.
 EARLIER_KEYS = (
     "phase",
     "encoder",
@@ -96,11 +96,14 @@ def dev_facts(metrics: Mapping[str, float], log: Sequence[Mapping[str, float]]) 
 
 
 def results_of_trainer(trainer: FinenerTrainer, name: str | None = None) -> dict[str, Any]:
-    """The results of a trainer that was used without a YAML, in the form of a phase's results file; nothing is tested."""
+    """The results of a trainer that was used without a YAML, in the form of a phase's results file; nothing is tested.
+
+    Of a stream nobody knows the number of records: types and mentions are those of its beginning, ``sampled`` windows.
+    """
     config, train = trainer.model.config, trainer.train_dataset
     ontology = config.target_ontology or config.ontology
     earlier = earlier_phases(config.name_or_path)
-    windows = first_windows(train) if train is not None else []
+    windows, is_stream = first_windows(train) if train is not None else [], isinstance(train, RecordStream)
     return {
         "name": name or Path(trainer.args.output_dir).name,
         "phase": "pretrain" if config.target_ontology is None else "finetune",
@@ -114,8 +117,9 @@ def results_of_trainer(trainer: FinenerTrainer, name: str | None = None) -> dict
         "type_support": type_support(windows, ontology),
         "unpredictable": trainer.unpredictable.to_dict(),
         "dev": dev_facts(_kept_scores(trainer), trainer.state.log_history),
-        "data": {"train": data_hash(windows)},
-        "records": {"train": len(windows), "test": 0},
+        "data": {} if is_stream else {"train": data_hash(windows)},
+        "records": ({"train": "a stream", "sampled": len(windows)} if is_stream else {"train": len(windows)})
+        | {"test": 0},
         "test": {},
         "shown": [],
     }

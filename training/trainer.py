@@ -87,6 +87,8 @@ class FinenerTrainer(Trainer):
         args.remove_unused_columns = False  # a record's keys are not arguments of forward
         self.settings = args if isinstance(args, TrainerSettings) else TrainerSettings()
         freeze_parts(model, self.settings)
+        if args.neftune_noise_alpha is not None and is_frozen(model.get_input_embeddings()):
+            raise ArgumentError("neftune_noise_alpha has no effect on frozen embeddings: set freeze: nothing")
         weights = default_weights(model, self.settings)
         tokenizer = processing_class or model.own_tokenizer()
         self.text_encoder = TextEncoder(tokenizer, model.config)

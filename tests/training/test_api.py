@@ -150,6 +150,8 @@ def test_an_iterable_dataset_is_read_while_training_and_every_record_comes_once_
     run.train()
     assert [sorted(shown[i : i + 8]) for i in (0, 8)] == [[r["id"] for r in SOURCE]] * 2
     assert len(seen) > len(SOURCE)
+    told = results_of_trainer(run)
+    assert (told["records"], told["data"]) == ({"train": "a stream", "sampled": 4, "test": 0}, {})
 
 
 def test_long_records_are_cut_and_those_that_teach_nothing_left_out(tokenizer, tmp_path):
@@ -263,6 +265,12 @@ def test_evaluation_runs_the_encoder_once_for_a_batch(tokenizer, tmp_path, monke
 def test_arguments_that_would_be_ignored_are_refused(tokenizer, tmp_path, changes, message):
     with pytest.raises(ArgumentError, match=message):
         trainer(still_model(tokenizer), tokenizer, tmp_path, SOURCE, **changes)
+
+
+def test_noise_on_frozen_embeddings_is_refused(tokenizer, tmp_path):
+    with pytest.raises(ArgumentError, match="no effect on frozen embeddings"):
+        trainer(still_model(tokenizer), tokenizer, tmp_path, SOURCE, neftune_noise_alpha=5.0, freeze="encoder")
+    trainer(still_model(tokenizer), tokenizer, tmp_path, SOURCE, neftune_noise_alpha=5.0, max_steps=1).train()
 
 
 def test_keywords_of_the_trainer_that_would_be_ignored_are_refused(tokenizer, tmp_path):
