@@ -73,10 +73,7 @@ class Building(PreTrainedModel):
                 f"{encoder} lacks {len(missing)} of its encoder's weights ({missing[:3]} …); they would stay random"
             )
         model.encoder.load_state_dict(pretrained.state_dict())
-        model.config.name_or_path, model.config._commit_hash = (
-            encoder,
-            revision,
-        )  # where add_conversion finds the tokenizer
+        model.config.name_or_path, model.config._commit_hash = encoder, revision  # for own_tokenizer
         if start == "names":
             model.type_head.score.weight.data.copy_(model._embed_types(ontology, tokenizer))
         model.fresh_start = start
@@ -163,11 +160,8 @@ class Building(PreTrainedModel):
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if model.config._has_dense_credit and model.conversion is not None and model.conversion.one_type:
             location = {k: kwargs[k] for k in ("cache_dir", "revision", "subfolder", "token") if k in kwargs}
-            credit, decay = (
-                _stored_weight(model.config.name_or_path, "conversion.credit", **location),
-                model.config.soft_loss_decay,
-            )
-            own = model.config.target_ontology.soft_label_weights(decay)
+            credit = _stored_weight(model.config.name_or_path, "conversion.credit", **location)
+            own = model.config.target_ontology.soft_label_weights(model.config.soft_loss_decay)
             if credit is not None and not torch.equal(credit, (own / own.sum(1, keepdim=True)).to(credit.dtype)):
                 model.set_soft_loss_weights(credit)
         return loaded

@@ -7,7 +7,7 @@ import difflib
 import inspect
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +28,6 @@ _OF_TRANSFORMERS = {
     *("_commit_hash", "attn_implementation", "auto_map", "custom_pipelines", "experts_implementation", "name_or_path"),
     *("num_labels", "ontology_file", "quantization_config", "torch_dtype"),
 }
-
-_CHOICES = {
-    "mention_state": ("lstm", "lstm+encoder"),
-    "conversion_input": ("logits", "mention", "logits+mention"),
-    "target_activation": ("softmax", "sigmoid"),
-}
-_UNIT_INTERVAL = (
-    "encoder_dropout",
-    "lstm_dropout",
-    "detection_threshold",
-    "soft_loss_decay",
-)
-_SIZES = ("lstm_hidden_size", "lstm_layers", "conversion_hidden_size", "window_words")
-_OPTIONAL_SIZES = ("type_vector_size", "target_vector_size")
-_SWITCHES = ("use_word_shape", "conversion_norm", "conversion_skip")
-
 
 # knob → its key in ontology.json
 _IN_ONTOLOGY_FILE = {"ontology": "source", "target_ontology": "target", "soft_loss_weights": "credit"}
@@ -67,6 +51,37 @@ def check_knobs(given: Iterable[str], known: Iterable[str], hint: str = "") -> N
 
 def _is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _is_size(value: Any) -> bool:
+    return _is_number(value, int) and value > 0
+
+
+# Which values knobs may have, how to say so, and the knobs.
+_RULES: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
+    (
+        lambda v: _is_number(v) and 0 <= v <= 1,
+        "lie in [0, 1]",
+        "encoder_dropout lstm_dropout detection_threshold soft_loss_decay",
+    ),
+    (lambda v: _is_number(v) and v > 0, "be a number greater than 0", "type_prior"),
+    (_is_size, "be a whole number greater than 0", "lstm_hidden_size lstm_layers conversion_hidden_size window_words"),
+    (lambda v: v is None or _is_size(v), "be a whole number greater than 0", "type_vector_size target_vector_size"),
+    (lambda v: isinstance(v, bool), "be True or False", "use_word_shape conversion_norm conversion_skip"),
+    (
+        lambda v: not isinstance(v, (str, os.PathLike)),
+        "be an Ontology, as of Ontology.from_json",
+        "ontology target_ontology",
+    ),
+    *(
+        (choices.__contains__, f"be one of {', '.join(choices)}", name)
+        for name, choices in {
+            "mention_state": ("lstm", "lstm+encoder"),
+            "conversion_input": ("logits", "mention", "logits+mention"),
+            "target_activation": ("softmax", "sigmoid"),
+        }.items()
+    ),
+)
 
 
 class FinenerConfig(PretrainedConfig):
@@ -146,9 +161,8 @@ class FinenerConfig(PretrainedConfig):
         **kwargs: Any,
     ):
         given = {name: value for name, value in locals().items() if name in KNOBS}
-        self._has_dense_credit = not _RETIRED.keys().isdisjoint(
-            kwargs
-        )  # models with these knobs hold W among their weights
+        # Models with these knobs hold W among their weights.
+        self._has_dense_credit = not _RETIRED.keys().isdisjoint(kwargs)
         self._check_kwargs(kwargs)
         vars(self).update(given)
         if isinstance(encoder_config, dict) and "model_type" in encoder_config:
@@ -163,18 +177,10 @@ class FinenerConfig(PretrainedConfig):
         self._check()
         self._commit_hash = kwargs.pop("_commit_hash", None)  # of the Hub repo that it was read from
         super().__init__(**kwargs)
-        self.auto_map = {
-            "AutoConfig": "configuration_finener.FinenerConfig",
-            "AutoModel": "modeling_finener.FinenerForTokenClassification",
-            "AutoModelForTokenClassification": "modeling_finener.FinenerForTokenClassification",
-        }
-        self.custom_pipelines = {
-            "token-classification": {
-                "impl": "pipeline_finener.FinenerPipeline",
-                "pt": ["AutoModelForTokenClassification"],
-                "type": "text",
-            }
-        }
+        model, auto = "modeling_finener.FinenerForTokenClassification", "AutoModelForTokenClassification"
+        self.auto_map = {"AutoConfig": "configuration_finener.FinenerConfig", "AutoModel": model, auto: model}
+        pipeline = {"impl": "pipeline_finener.FinenerPipeline", "pt": [auto], "type": "text"}
+        self.custom_pipelines = {"token-classification": pipeline}
 
     @staticmethod
     def _check_kwargs(kwargs: dict[str, Any]) -> None:
@@ -208,27 +214,13 @@ class FinenerConfig(PretrainedConfig):
             self.target_type_threshold = 0.5 if self.target_activation == "sigmoid" else 0.0
         if self.soft_loss_weights is not None:
             self.soft_loss_weights = CreditRows(map(tuple, self.soft_loss_weights))
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
-        for name in _UNIT_INTERVAL:
-            if not (_is_number(getattr(self, name)) and 0.0 <= getattr(self, name) <= 1.0):
-                raise ValueError(f"{name} must lie in [0, 1]; got {getattr(self, name)!r}")
-        if not (_is_number(self.type_prior) and self.type_prior > 0):
-            raise ValueError(f"type_prior must be a number greater than 0; got {self.type_prior!r}")
-        for name in (*_SIZES, *(n for n in _OPTIONAL_SIZES if getattr(self, n) is not None)):
-            if not (_is_number(getattr(self, name), int) and getattr(self, name) > 0):
-                raise ValueError(f"{name} must be a whole number greater than 0; got {getattr(self, name)!r}")
+        for is_right, must, names in _RULES:
+            for name in names.split():
+                if not is_right(getattr(self, name)):
+                    raise ValueError(f"{name} must {must}; got {getattr(self, name)!r}")
         if not (_is_number(self.window_overlap, int) and 0 <= self.window_overlap < self.window_words):
-            raise ValueError(
-                f"window_overlap must lie in [0, window_words = {self.window_words}); got {self.window_overlap!r}"
-            )
-        for name in _SWITCHES:
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False; got {getattr(self, name)!r}")
-        for name in ("ontology", "target_ontology"):
-            if isinstance(getattr(self, name), (str, os.PathLike)):
-                raise ValueError(f"{name} must be an Ontology, as of Ontology.from_json; got {getattr(self, name)!r}")
+            most = f"[0, window_words = {self.window_words})"
+            raise ValueError(f"window_overlap must lie in {most}; got {self.window_overlap!r}")
         self._check_thresholds()
         self._check_credit()
         if not isinstance(self.encoder_config, PretrainedConfig):
@@ -242,7 +234,6 @@ class FinenerConfig(PretrainedConfig):
         for layer in self.encoder_layers:
             if not -layers - 1 <= layer <= layers:
                 raise ValueError(f"encoder_layers: the encoder has the layers 0 (embeddings) … {layers}; got {layer}")
-
         if self.conversion_skip and (
             self.target_vector_size is None or self.target_vector_size != self.type_vector_size
         ):
@@ -353,8 +344,7 @@ class FinenerConfig(PretrainedConfig):
                 f"trained with: copy it from where the model was saved, or save the model again with model.save_pretrained(…) ({error})"
             ) from error
         for key, name in (("source", "ontology"), ("target", "target_ontology")):
-            found = config[name] and config[name].digest
-            if found != reference[key]:
+            if (found := config[name] and config[name].digest) != reference[key]:
                 raise OntologyError(
                     f"{reference['name']} of {pretrained_model_name_or_path} lists other {key} types (hash {found}) than the model was "
                     f"trained with (hash {reference[key]}): put the original file back"

@@ -32,9 +32,8 @@ from .layers_finener import (
     typing_loss,
 )
 
-if (
-    TYPE_CHECKING
-):  # transformers carries what is imported relatively to and from the Hub: so a saved folder is a whole repo
+# transformers carries what is imported relatively to and from the Hub: so a saved folder is a whole repo.
+if TYPE_CHECKING:
     from .handler import EndpointHandler  # noqa: F401
     from .pipeline_finener import FinenerPipeline  # noqa: F401
 

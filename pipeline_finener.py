@@ -313,11 +313,8 @@ class FinenerPipeline(Pipeline):
             )
         if detection_threshold is not None and not 0.0 <= detection_threshold <= 1.0:
             raise ValueError(f"detection_threshold must lie in [0, 1], got {detection_threshold}")
-        return (
-            {} if mentions is None else {"mentions": mentions},
-            {} if head is None else {"head": head},
-            {} if detection_threshold is None else {"detection_threshold": detection_threshold},
-        )
+        given = {"mentions": mentions, "head": head, "detection_threshold": detection_threshold}
+        return tuple({} if value is None else {name: value} for name, value in given.items())
 
     def __call__(self, inputs: str | Iterable[str], *, batch_size: int | None = None, **kwargs: Any) -> Any:
         """Mentions of a text, or a list (for a lazy iterable: an iterator) of the mentions of each text."""
