@@ -143,10 +143,12 @@ class Building(PreTrainedModel):
         try:
             if not place:
                 raise OSError("the model was not loaded from anywhere")
-            # Without any file, transformers makes an empty one; without the encoder's config, it may need the folder's code.
-            cached_file(place, "tokenizer_config.json", revision=revision)
+            # With the encoder's config it needs no code of the folder.
             options = {"config": self.config.encoder_config, "revision": revision, "trust_remote_code": False}
-            return AutoTokenizer.from_pretrained(place, **options)
+            tokenizer = AutoTokenizer.from_pretrained(place, **options)
+            if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what transformers makes of no files
+                raise OSError(f"{place} holds no tokenizer")
+            return tokenizer
         except (OSError, ValueError) as error:
             raise ValueError(
                 "the encoder's tokenizer is not where the model came from: pass tokenizer=AutoTokenizer.from_pretrained(…) to "

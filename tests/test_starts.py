@@ -253,6 +253,19 @@ def test_without_a_tokenizer_the_error_shows_how_to_give_one(model, target, tmp_
     assert model.conversion is None and model.config.target_ontology is None
 
 
+@pytest.mark.parametrize("kept", ["vocab.txt", "tokenizer.json"])
+def test_any_file_of_a_tokenizer_will_do(model, tokenizer, tmp_path, kept):
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
+    vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    if kept == "vocab.txt":
+        (tmp_path / "tokenizer.json").unlink()
+        (tmp_path / kept).write_text("\n".join(vocabulary), encoding="utf-8")
+    found = FinenerForTokenClassification.from_pretrained(tmp_path).own_tokenizer()
+    assert found.convert_ids_to_tokens(range(len(found))) == vocabulary
+
+
 def test_names_are_embedded_without_dropout_while_a_model_is_in_training(model, tokenizer, target):
     model.train()
     model.add_conversion(target, tokenizer=tokenizer)

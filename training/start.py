@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from finener.configuration_finener import CONVERSION_KNOBS
 from finener.metrics.credit import read_credit
@@ -45,20 +45,37 @@ def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, 
         raise ArgumentError(
             "type_start: mapping is of fine-tuning, and needs mapping: the TSV of source type → target type"
         )
-    if args.phase == "pretrain":
-        place = encoder_path(args.encoder)
-        ontology = read_ontology(args.ontology, "ontology")
+    model = _on_encoder(args) if args.phase == "pretrain" else _on_pretrained(args)
+    try:
+        tokenizer = model.own_tokenizer()
+    except ValueError as error:
+        raise ArgumentError(f"{model.name_or_path}: {error}") from error
+    if args.phase == "finetune":
+        target = read_ontology(args.target_ontology, "target_ontology")
         try:
-            model = FinenerForTokenClassification.from_encoder(
-                place, ontology, start="random" if args.type_start == "random" else "names", **args.knobs
-            )
-            return model, AutoTokenizer.from_pretrained(place)
+            model.add_conversion(target, start=_start(args), tokenizer=tokenizer, **args.knobs)
         except ValueError as error:
-            raise ArgumentError(f"encoder {args.encoder!r}, knobs {args.knobs}: {error}") from error
-        except OSError as error:
-            raise ArgumentError(
-                f"encoder {args.encoder!r} is neither a folder here nor can it be fetched: {error}"
-            ) from error
+            raise ArgumentError(f"knobs {args.knobs}: {error}") from error
+    return model, tokenizer
+
+
+def _start(args: FinenerArguments) -> str:
+    return "random" if args.type_start == "random" else "names"
+
+
+def _on_encoder(args: FinenerArguments) -> FinenerForTokenClassification:
+    place, ontology = encoder_path(args.encoder), read_ontology(args.ontology, "ontology")
+    try:
+        return FinenerForTokenClassification.from_encoder(place, ontology, start=_start(args), **args.knobs)
+    except ValueError as error:
+        raise ArgumentError(f"encoder {args.encoder!r}, knobs {args.knobs}: {error}") from error
+    except OSError as error:
+        raise ArgumentError(
+            f"encoder {args.encoder!r} is neither a folder here nor can it be fetched: {error}"
+        ) from error
+
+
+def _on_pretrained(args: FinenerArguments) -> FinenerForTokenClassification:
     if not args.model:
         raise ArgumentError(
             f"model is not set: {args.phase} starts from a pre-trained finener model, e.g. model: outputs/pretrained"
@@ -69,21 +86,9 @@ def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, 
             f"knobs {fixed} were fixed by pre-training; fine-tuning may set {', '.join(CONVERSION_KNOBS)}"
         )
     try:
-        model = FinenerForTokenClassification.from_pretrained(args.model)
+        return FinenerForTokenClassification.from_pretrained(args.model)
     except OSError as error:
         raise ArgumentError(f"model {args.model!r} is neither a folder here nor can it be fetched: {error}") from error
-    try:
-        tokenizer = model.own_tokenizer()
-    except ValueError as error:
-        raise ArgumentError(f"model {args.model!r}: {error}") from error
-    if args.phase == "finetune":
-        target = read_ontology(args.target_ontology, "target_ontology")
-        start = "random" if args.type_start == "random" else "names"
-        try:
-            model.add_conversion(target, start=start, tokenizer=tokenizer, **args.knobs)
-        except ValueError as error:
-            raise ArgumentError(f"knobs {args.knobs}: {error}") from error
-    return model, tokenizer
 
 
 def freeze_parts(model: FinenerForTokenClassification, settings: TrainerSettings) -> None:
