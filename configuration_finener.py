@@ -67,6 +67,7 @@ _RULES: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
     (lambda v: _is_number(v) and v > 0, "be a number greater than 0", "type_prior"),
     (_is_size, "be a whole number greater than 0", "lstm_hidden_size lstm_layers conversion_hidden_size window_words"),
     (lambda v: v is None or _is_size(v), "be a whole number greater than 0", "type_vector_size target_vector_size"),
+    (lambda v: isinstance(v, PretrainedConfig), "be a config or a dict with model_type", "encoder_config"),
     (lambda v: isinstance(v, bool), "be True or False", "use_word_shape conversion_norm conversion_skip"),
     (
         lambda v: not isinstance(v, (str, os.PathLike)),
@@ -223,24 +224,15 @@ class FinenerConfig(PretrainedConfig):
             raise ValueError(f"window_overlap must lie in {most}; got {self.window_overlap!r}")
         self._check_thresholds()
         self._check_credit()
-        if not isinstance(self.encoder_config, PretrainedConfig):
-            raise ValueError(
-                f"encoder_config must be a config or a dict with model_type; got {type(self.encoder_config).__name__}"
-            )
-        named = self.encoder_layers
-        if not isinstance(named, list) or not named or not all(_is_number(layer, int) for layer in named):
-            raise ValueError(f"encoder_layers must name at least one layer by its number, e.g. [-1]; got {named!r}")
-        layers = self.encoder_config.num_hidden_layers
-        for layer in self.encoder_layers:
-            if not -layers - 1 <= layer <= layers:
-                raise ValueError(f"encoder_layers: the encoder has the layers 0 (embeddings) … {layers}; got {layer}")
-        if self.conversion_skip and (
-            self.target_vector_size is None or self.target_vector_size != self.type_vector_size
-        ):
-            raise ValueError(
-                "conversion_skip adds vectors of one size: target_vector_size must be type_vector_size; got "
-                f"{self.target_vector_size} and {self.type_vector_size}"
-            )
+        named, last = self.encoder_layers, self.encoder_config.num_hidden_layers
+        are_layers = isinstance(named, list) and all(_is_number(i, int) and -last - 1 <= i <= last for i in named)
+        if not are_layers or not named:
+            there = f"one or more of the encoder's layers, 0 (embeddings) … {last}, or negative, from the end"
+            raise ValueError(f"encoder_layers must name {there}, e.g. [-1]; got {named!r}")
+        sizes = self.target_vector_size, self.type_vector_size
+        if self.conversion_skip and (None in sizes or sizes[0] != sizes[1]):
+            what = "conversion_skip adds vectors of one size: target_vector_size must be type_vector_size"
+            raise ValueError(f"{what}; got {sizes[0]} and {sizes[1]}")
 
     def _check_thresholds(self) -> None:
         for name, ontology in (("type_threshold", self.ontology), ("target_type_threshold", self.target_ontology)):
