@@ -164,7 +164,9 @@ class FinenerTrainer(Trainer):
         self.data_collator.cache = self._states.cache
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """As of ``Trainer``, after :meth:`start_types`."""
+        """As of ``Trainer``, after :meth:`start_types`. Raises ArgumentError when the model has got other target types since."""
+        if self.text_encoder.config.target_ontology is not self._plain_model.config.target_ontology:
+            raise ArgumentError("the model has other target types than when this trainer was made: make a new one")
         self.start_types()
         return super().train(*args, **kwargs)
 

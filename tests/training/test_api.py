@@ -267,6 +267,13 @@ def test_arguments_that_would_be_ignored_are_refused(tokenizer, tmp_path, change
         trainer(still_model(tokenizer), tokenizer, tmp_path, SOURCE, **changes)
 
 
+def test_target_types_that_a_trainer_does_not_know_are_not_left_untrained_in_silence(tokenizer, target, tmp_path):
+    made = trainer(still_model(tokenizer), tokenizer, tmp_path, [*SOURCE, *TARGET], max_steps=1)
+    made.model.add_conversion(target, start="random")
+    with pytest.raises(ArgumentError, match="other target types than when this trainer was made"):
+        made.train()
+
+
 def test_noise_on_frozen_embeddings_is_refused(tokenizer, tmp_path):
     with pytest.raises(ArgumentError, match="no effect on frozen embeddings"):
         trainer(still_model(tokenizer), tokenizer, tmp_path, SOURCE, neftune_noise_alpha=5.0, freeze="encoder")
