@@ -52,7 +52,7 @@ class Building(PreTrainedModel):
             ValueError: on an unknown knob or one that ``start`` contradicts, or when the checkpoint does not hold all of the encoder's
                 weights, which would stay random.
         """
-        check_knobs(knobs, KNOBS)
+        check_knobs(knobs, {*KNOBS} - {"encoder_config", "ontology", "target_ontology"})
         hub = {"revision": revision, "token": token, "cache_dir": cache_dir}
         if PreTrainedConfig.get_config_dict(encoder, **hub)[0].get("model_type") == FinenerConfig.model_type:
             raise ValueError(

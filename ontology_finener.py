@@ -92,6 +92,7 @@ class Ontology:
                 raise OntologyError(
                     f"type {entity_type.id!r} of ontology {self.name!r} has the parent {parent!r}, which is not in the "
                     f'list: add it, e.g. {{"id": "{parent}", "label": "{parent}", "parents": []}}'
+                    + ("; in a table, parents are joined by |" if set(parent) & set(",;/ ") else "")
                 )
         return tuple(dict.fromkeys(self._index[p] for p in entity_type.parents))
 

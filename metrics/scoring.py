@@ -77,7 +77,7 @@ def judge(
         gold: records.
         predicted: one for each gold record.
         ontology: of the types of all.
-        given: predictions made on the gold mentions (``predict_finener.py --gold_mentions``), for the measures of gold mentions. Without,
+        given: predictions made on the gold mentions (``finener predict --gold_mentions``), for the measures of gold mentions. Without,
             ``predicted`` serves where it has all typed gold mentions.
 
     Raises:
@@ -103,13 +103,13 @@ def _judge_typing(judged: Judged, is_given: bool) -> None:
     if lacking and is_given:
         raise PairingError(
             f"{len(lacking)} of {len(mentions)} gold mentions have no prediction, such as {lacking[0][1]!r} of record "
-            f"{lacking[0][0]!r}: these predictions were not made on the gold mentions; make them with predict_finener.py --gold_mentions"
+            f"{lacking[0][0]!r}: these predictions were not made on the gold mentions; make them with finener predict --gold_mentions"
         )
     if lacking:
         judged.typing = []
         judged.notes.append(
             f"The types of gold mentions are not measured: {len(lacking)} of {len(mentions)} gold mentions are not among the "
-            "predicted ones. Predict with predict_finener.py --gold_mentions and give that file as --given."
+            "predicted ones. Predict with finener predict --gold_mentions and give that file as --given."
         )
 
 

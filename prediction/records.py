@@ -81,6 +81,7 @@ def check_model(model: str) -> None:
     if Path(model).is_dir():
         return
     is_path = model.startswith((".", "/", "~")) or model.count("/") > 1 or "\\" in model
+    is_path = is_path or ("/" in model and Path(model).parent.is_dir())  # outputs/my-modle, where outputs is a folder
     if is_path or (constants.HF_HUB_OFFLINE and not isinstance(try_to_load_from_cache(model, "config.json"), str)):
         where = "" if is_path else ", nor is a Hub repo of that name in the cache (offline)"
         raise FileNotFoundError(

@@ -184,6 +184,10 @@ def check_trainer_arguments(args: TrainingArguments, keywords: Mapping[str, Any]
         raise ArgumentError(
             f"train_sampling_strategy must be one of {', '.join(SAMPLING)}; got {args.train_sampling_strategy!r}"
         )
+    if eval_dataset is None and args.eval_strategy != "no":
+        raise ArgumentError(
+            "there is nothing to evaluate: pass eval_dataset=…, or set eval_strategy='no' and load_best_model_at_end=False"
+        )
     if isinstance(eval_dataset, Mapping) and args.load_best_model_at_end:
         best = (args.metric_for_best_model or "").removeprefix("eval_")
         if not best.startswith(tuple(f"{name}_" for name in eval_dataset)):

@@ -129,6 +129,10 @@ def finish(
     write_results(results, output_dir / "results.json", Path(args.results_file or output_dir / "results.json"))
     write_card(output_dir, results)
     print_scores(results)
+    if dev := results["dev"]["scores"]:
+        named = {"score": "score", "mention_f1": "detection F1", "given_micro_f1": "F1 of types at gold mentions"}
+        best = ", ".join(f"{label} {dev[key]:.3f}" for key, label in named.items() if key in dev)
+        print(f"\nDev, the checkpoint that is kept: {best}")
     for shown in results["shown"]:
         print("\n" + mentions_table(shown["text"], shown["mentions"]))
     print(f"\n{args.phase}: {results['seconds']:.0f} s; the model is in {output_dir}\n")

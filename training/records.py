@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,8 @@ def cut_records(
         RecordError: on a record that is not valid.
         ArgumentError: on a type that one of the ontologies does not have, or that can't be assigned.
     """
+    if isinstance(records, (str, Path, Mapping)):
+        raise ArgumentError(f"expected a list or data set of records, such as list(read_records({str(records)!r:.40}))")
     windows = Windows()
     for number, record in enumerate(records):
         checked = validate_record(record, where=f"record number {number}")
@@ -82,6 +85,16 @@ def cut_records(
         if not teaching_only or teaches(checked):
             windows += cut_record(checked, encoder)
     return windows
+
+
+def what_is_foreign(records: Iterable[Record], ontologies: Mapping[str, Ontology]) -> str:
+    """How many records carry types of ontologies that are not these, in words; empty where there are none."""
+    foreign = Counter(r["ontology"] for r in records if r["typed"] and r["ontology"] not in ontologies)
+    own = " and ".join(map(repr, ontologies))
+    return "\n".join(
+        f"{n} records carry types of {name!r}, which this model does not have (it has those of {own}): they count for detection alone"
+        for name, n in foreign.items()
+    )
 
 
 @dataclass(frozen=True)
@@ -264,12 +277,13 @@ def check_learnable(
     typed = [r for r in records if r["typed"] and any(m["types"] for m in r["mentions"])]
     trains_types = any(typed_with(typed, ontology) for ontology, weight in trained if ontology is not None and weight)
     trains_detection = weights["detection"] > 0 and any(r["exhaustive"] for r in records)
-    if trains_types or (trains_detection and not (typed and weights["conversion"])):
+    if trains_types or (trains_detection and not (typed and (weights["typing"] or weights["conversion"]))):
         return
     wanted = " or ".join(repr(ontology.name) for ontology, weight in trained if ontology is not None and weight)
     named = ", ".join(sorted({repr(r["ontology"]) for r in typed})) or "nothing"
     why = "no record is exhaustive" if weights["detection"] else "detection is not trained"
     raise ArgumentError(
         f"there is nothing to learn from {len(records)} training records: no mention has types of {wanted or 'a trained ontology'} (they "
-        f"are typed with {named}){'' if trains_detection else f', and {why}'}"
+        f"are typed with {named}){'' if trains_detection else f', and {why}'}. Give the model their types by model.add_conversion(…), or "
+        "set typing_weight: 0 to train detection alone"
     )

@@ -47,6 +47,8 @@ def earlier_phases(model: str | None) -> list[dict[str, Any]]:
     if not model or not before.is_file():
         return []
     results = json.loads(before.read_text(encoding="utf-8"))
+    if not results.keys() >= {"earlier", *EARLIER_KEYS}:  # another program's file
+        return []
     return [*results["earlier"], {key: results[key] for key in EARLIER_KEYS}]
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, Sampler, SequentialSam
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import DistributedLengthGroupedSampler
 
+from finener.configuration_finener import FinenerConfig
 from finener.layers_finener import LOSS_PARTS
 from finener.metrics.card import write_card
 from finener.metrics.counting import COUNTS
@@ -31,6 +32,7 @@ from finener.training.records import (
     check_own_types,
     count_unpredictable,
     cut_records,
+    what_is_foreign,
 )
 from finener.training.results import results_of_trainer, write_results
 from finener.training.start import default_weights, freeze_parts, is_frozen, start_at_shares, type_shares
@@ -83,6 +85,10 @@ class FinenerTrainer(Trainer):
         **kwargs: Any,
     ):
         args = FinenerTrainingArguments() if args is None else args
+        if getattr(getattr(model, "config", None), "model_type", None) != FinenerConfig.model_type:
+            raise TypeError(
+                f"expected a finener model, as FinenerForTokenClassification.from_pretrained(…) loads it; got {model!r:.60}"
+            )
         check_trainer_arguments(args, kwargs, eval_dataset)
         args.remove_unused_columns = False  # a record's keys are not arguments of forward
         self.settings = args if isinstance(args, TrainerSettings) else TrainerSettings()
@@ -144,12 +150,14 @@ class FinenerTrainer(Trainer):
         return Windows(sorted(windows, key=lambda record: len(record["text"])))
 
     def _count_unpredictable(self) -> Unpredictable:
-        """What of the records the model can never find, told once."""
+        """What of the records the model can never find; this, and whose types it does not have, is told once."""
         parts = self.eval_dataset.values() if isinstance(self.eval_dataset, Mapping) else [self.eval_dataset]
         train = [] if self.train_dataset is None else first_windows(self.train_dataset)
-        found = count_unpredictable(chain(train, *(part for part in parts if part is not None)), self.text_encoder)
-        if str(found) and self.is_world_process_zero():
-            print(found)
+        records = [*chain(train, *(part for part in parts if part is not None))]
+        found = count_unpredictable(records, self.text_encoder)
+        for told in (str(found), what_is_foreign(records, self._ontologies)):
+            if told and self.is_world_process_zero():
+                print(told)
         return found
 
     def _keep_states(self, windows: Windows | RecordStream) -> None:
@@ -321,6 +329,12 @@ class FinenerTrainer(Trainer):
         return None, counts, torch.zeros(len(counts), device=counts.device)
 
     # ---------------------------------------------------------------- the Hub
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As of ``Trainer``; and, of the output folder, the card and the results file."""
+        super().save_model(output_dir, _internal_call)
+        if not _internal_call and self.is_world_process_zero() and output_dir in (None, self.args.output_dir):
+            self.create_model_card()
 
     def create_model_card(self, model_name: str | None = None, **kwargs: Any) -> None:
         """Writes this project's card and the results file that its figures come from into the output folder."""
