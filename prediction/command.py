@@ -103,10 +103,13 @@ def run(args: argparse.Namespace) -> int:
     predicted = predict_records(
         pipe, reading, head=args.head, gold_mentions=args.gold_mentions, batch_size=args.batch_size
     )
+    n_records = n_mentions = 0
     with args.output.open("w", encoding="utf-8") as out:
         for record in tqdm(predicted, total=_count_lines(args.input), unit=" records"):
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
             out.flush()  # a run that is killed leaves whole lines
+            n_records, n_mentions = n_records + 1, n_mentions + len(record["mentions"])
+    print(f"{n_records} records with {n_mentions} mentions → {args.output}")
     if reading.error:
         raise reading.error
     return 0

@@ -155,3 +155,9 @@ def test_the_script_and_the_command_name_themselves_in_errors(tmp_path, capsys):
         with pytest.raises(SystemExit):
             main(["--help"], **options)
         assert capsys.readouterr().out.startswith(f"usage: {prog} ")
+
+
+def test_at_its_end_it_tells_what_it_wrote(predict, tmp_path, capsys):
+    written = predict(GOOD * 2)
+    n_mentions = sum(len(record["mentions"]) for record in written)
+    assert f"2 records with {n_mentions} mentions → {tmp_path / 'out.jsonl'}" in capsys.readouterr().out
