@@ -99,6 +99,7 @@ class FinenerTrainer(Trainer):
         tokenizer = processing_class or model.own_tokenizer()
         self.text_encoder = TextEncoder(tokenizer, model.config)
         self._states: SharedStates | None = None
+        self._kept: list[Windows] = []  # whose states are known to be there, while training
         self._ontologies = {o.name: o for o in (model.config.ontology, model.config.target_ontology) if o is not None}
         if train_dataset is not None:
             train_dataset = self._train_windows(train_dataset, args)
@@ -168,7 +169,12 @@ class FinenerTrainer(Trainer):
             return
         if self._states is None:
             self._states = SharedStates(self.settings.encoder_states_folder)
-        self._states.build((r["text"] for r in windows), self._plain_model, self.text_encoder, self.args)
+        if not any(windows is kept for kept in self._kept):
+            self._states.build((r["text"] for r in windows), self._plain_model, self.text_encoder, self.args)
+        if (
+            self.is_in_train
+        ):  # while it trains a frozen encoder stays as it is, and hashing it for each evaluation would cost
+            self._kept.append(windows)
         self.data_collator.cache = self._states.cache
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -176,7 +182,10 @@ class FinenerTrainer(Trainer):
         if self.text_encoder.config.target_ontology is not self._plain_model.config.target_ontology:
             raise ArgumentError("the model has other target types than when this trainer was made: make a new one")
         self.start_types()
-        return super().train(*args, **kwargs)
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self._kept = []
 
     def start_types(self) -> None:
         """Starts the biases of a head that is new, and was not made with ``start="random"``, at the shares of its types."""

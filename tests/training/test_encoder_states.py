@@ -9,6 +9,7 @@ import torch
 
 from finener.layers_finener import LOSS_PARTS
 from finener.pipeline_finener import TextEncoder
+from finener.training import encoder_states
 from finener.training.collator import model_inputs
 from finener.training.encoder_states import WordStateCache, encoder_digest
 
@@ -64,6 +65,19 @@ def test_training_and_evaluation_read_the_states_alone(tokenizer, tmp_path, monk
     run.train()
     changed = {name.split(".")[0] for name, p in parameters(model).items() if not torch.equal(p, before[name])}
     assert "lstm" in changed and "encoder" not in changed
+
+
+def test_the_encoder_is_hashed_once_for_each_set_of_records_however_often_it_is_evaluated(
+    tokenizer, tmp_path, monkeypatch
+):
+    hashed, digest = [], encoder_states.encoder_digest
+    monkeypatch.setattr(encoder_states, "encoder_digest", lambda *args: hashed.append(1) or digest(*args))
+    changes = {"freeze": "encoder", "num_train_epochs": 4, "eval_strategy": "epoch"}
+    run = trainer(still_model(tokenizer), tokenizer, tmp_path, SOURCE, SOURCE[:3], **changes)
+    run.train()
+    assert len([row for row in run.state.log_history if "eval_score" in row]) == 4 and len(hashed) == 2
+    run.evaluate()
+    assert len(hashed) == 3, "after training the encoder may have changed"
 
 
 def test_states_that_no_folder_was_named_for_are_gone_with_the_trainer(tokenizer, tmp_path):
