@@ -171,10 +171,8 @@ class FinenerTrainer(Trainer):
             self._states = SharedStates(self.settings.encoder_states_folder)
         if not any(windows is kept for kept in self._kept):
             self._states.build((r["text"] for r in windows), self._plain_model, self.text_encoder, self.args)
-        if (
-            self.is_in_train
-        ):  # while it trains a frozen encoder stays as it is, and hashing it for each evaluation would cost
-            self._kept.append(windows)
+            if self.is_in_train:  # a frozen encoder stays as it is; hashing it for each evaluation would cost
+                self._kept.append(windows)
         self.data_collator.cache = self._states.cache
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
