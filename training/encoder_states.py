@@ -124,8 +124,12 @@ class WordStateCache:
 
 
 def encoder_digest(model: FinenerForTokenClassification, encoder: TextEncoder) -> str:
-    """Hash of all that a word's states depend on besides the text: the encoder's weights, its tokenizer, and the layers that are read."""
+    """Hash of all that a word's states depend on besides the text: the encoder's weights, its tokenizer, the layers that are read, and
+    the precision.
+    """
     digest = hashlib.sha256(repr(model.config.encoder_layers).encode())
+    if model.encoder_autocast is not None:
+        digest.update(str(model.encoder_autocast).encode())
     digest.update(encoder.tokenizer.backend_tokenizer.to_str().encode())
     for name, values in model.encoder.state_dict().items():
         digest.update(name.encode())

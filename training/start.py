@@ -22,6 +22,7 @@ from finener.training.records import read_ontology, typed_with
 from finener.training.soft_loss import credit_matrix, estimate_credit
 
 FREEZABLE = ("nothing", "encoder", "detection")
+ENCODER_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 TYPE_STARTS = ("names", "mapping", "random")
 
 
@@ -106,6 +107,13 @@ def freeze_parts(model: FinenerForTokenClassification, settings: TrainerSettings
         raise ArgumentError(
             f"encoder_learning_rate has no effect with freeze: {settings.freeze}: unfreeze some layers, or set freeze: nothing"
         )
+
+
+def set_encoder_dtype(model: FinenerForTokenClassification, dtype: str) -> None:
+    """In what the encoder multiplies matrices, until the model is loaded again. Raises ArgumentError on what is not there."""
+    if dtype not in ENCODER_DTYPES:
+        raise ArgumentError(f"encoder_dtype must be one of {', '.join(ENCODER_DTYPES)}; got {dtype!r}")
+    model.encoder_autocast = ENCODER_DTYPES[dtype]
 
 
 def default_weights(model: FinenerForTokenClassification, settings: TrainerSettings) -> dict[str, float]:

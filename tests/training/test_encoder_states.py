@@ -10,6 +10,7 @@ import torch
 from finener.layers_finener import LOSS_PARTS
 from finener.pipeline_finener import TextEncoder
 from finener.training import encoder_states
+from finener.training.arguments import ArgumentError
 from finener.training.collator import model_inputs
 from finener.training.encoder_states import WordStateCache, encoder_digest
 
@@ -65,6 +66,33 @@ def test_training_and_evaluation_read_the_states_alone(tokenizer, tmp_path, monk
     run.train()
     changed = {name.split(".")[0] for name, p in parameters(model).items() if not torch.equal(p, before[name])}
     assert "lstm" in changed and "encoder" not in changed
+
+
+def test_bfloat16_is_the_encoders_alone_and_its_states_are_kept_apart(tokenizer, tmp_path):
+    folder, seen = tmp_path / "states", []
+    for dtype in ("float32", "bfloat16"):
+        model = still_model(tokenizer)
+        settings = {"freeze": "encoder", "encoder_states_folder": str(folder), "encoder_dtype": dtype}
+        run = trainer(model, tokenizer, tmp_path, SOURCE, SOURCE, **settings)
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+        batch = next(iter(run.get_train_dataloader()))
+        seen.append((batch["word_states"].float(), run.evaluate()["eval_loss"]))
+    (exact, loss), (rounded, near) = seen
+    assert not torch.equal(exact, rounded)
+    torch.testing.assert_close(rounded, exact, rtol=0, atol=0.05)
+    assert near == pytest.approx(loss, rel=0.02) and near != loss
+    assert len({file.name.partition("-")[0] for file in folder.glob("*.json")}) == 2
+    with pytest.raises(ArgumentError, match="encoder_dtype must be one of float32, bfloat16; got 'fp16'"):
+        trainer(model, tokenizer, tmp_path, SOURCE, encoder_dtype="fp16")
+
+
+def test_a_trained_encoder_gets_its_gradients_in_bfloat16_too(tokenizer, tmp_path):
+    model = still_model(tokenizer)
+    before = parameters(model)
+    trainer(model, tokenizer, tmp_path, SOURCE, freeze="nothing", encoder_dtype="bfloat16", max_steps=2).train()
+    changed = {name.split(".")[0] for name, p in parameters(model).items() if not torch.equal(p, before[name])}
+    assert {"encoder", "lstm"} <= changed
+    assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
 def test_the_encoder_is_hashed_once_for_each_set_of_records_however_often_it_is_evaluated(
