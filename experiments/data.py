@@ -28,6 +28,8 @@ Record = Mapping[str, Any]
 
 EXCERPT = "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"  # within gensim
 DOMAINS = ("ai", "literature", "music", "politics", "science")
+TABLES = ("yago/yagoTypes.sample.tsv.gz", "yago/dbpedia_entity_classes.csv.gz")  # types of titles
+SILVER = ("wikipedia", "wtq")  # what silver Wikipedia is made of: small dumps and single pages; many whole articles
 # Builder, its files below the data folder by split, its options.
 CORPORA: dict[str, tuple[str, dict[str, list[str]], dict[str, Any]]] = {
     "gum": ("gum", {"train": ["gum"]}, {}),
@@ -48,6 +50,11 @@ CORPORA: dict[str, tuple[str, dict[str, list[str]], dict[str, Any]]] = {
     ),
     "fewnerd": ("fewnerd", {"train": ["fewnerd/train.txt"]}, {}),
     "figer": ("figer_json", {"train": ["wfb/fner_dev.json"]}, {}),
+    "redocred": (
+        "redocred",
+        {"train": ["redocred/dev_revised.json", "redocred/test_revised.json"]},
+        {"ontology": "yago", "tables": TABLES},
+    ),
     "crossner": (
         "crossner",
         {split: [f"crossner/{domain}/{split}.txt" for domain in DOMAINS] for split in ("train", "dev")},
@@ -56,6 +63,7 @@ CORPORA: dict[str, tuple[str, dict[str, list[str]], dict[str, Any]]] = {
 }
 TEST_ENTITIES, DEV_ENTITIES = 0.04, 0.02  # shares of the silver's entities that train no source model
 DEV_SHARE = 0.2  # of a fold's training documents
+MOST_TEST = 1500  # source models: records with held-out entities that are tested
 MOST_DEV = 400  # source models: records of each kind that choose the checkpoint
 MOST_OF_ENTITY = 10  # silver: records whose every entity has been seen so often train no more; the subject of an article has hundreds
 
@@ -90,10 +98,10 @@ def prepare(data: Path, folder: Path, silver: Path | None = None) -> dict[str, l
     Args:
         data: the folder of raw corpora.
         folder: of the built ones.
-        silver: records of YAGO types, a file or a folder; None builds them from all Wikipedia texts that are there.
+        silver: ready records of YAGO types in the place of ``wikipedia``, a file or a folder; ``wtq`` is then empty. None builds both.
 
     Returns:
-        Corpus → records; of CrossNER under ``crossner`` all, under ``crossner/DOMAIN/SPLIT`` the parts; silver under ``silver``.
+        Corpus → records; of CrossNER under ``crossner`` all, under ``crossner/DOMAIN/SPLIT`` the parts; silver under the names of SILVER.
     """
     disable_progress_bar()
     records: dict[str, list[Record]] = {}
@@ -101,7 +109,8 @@ def prepare(data: Path, folder: Path, silver: Path | None = None) -> dict[str, l
         built = folder / name
         if not (built / "report.json").is_file():
             given = {split: [str(data / path) for path in paths] for split, paths in files.items()}
-            print(f"{name}\n{report_table(build(builder, given, built, options or None))}\n")
+            own = {key: ",".join(str(data / f) for f in v) if key == "tables" else v for key, v in options.items()}
+            print(f"{name}\n{report_table(build(builder, given, built, own or None))}\n")
         records[name] = []
         for split in files:
             part = list(read_records(record_files([built], split)))
@@ -111,16 +120,20 @@ def prepare(data: Path, folder: Path, silver: Path | None = None) -> dict[str, l
                 records[f"crossner/{domain}/{split}"] = own
     sample = ROOT / "examples" / "aida_sample"
     records["aida"] = list(read_records([sample / f"{split}.jsonl" for split in ("train", "dev", "test")]))
-    if silver is None:
-        silver = folder / "silver"
-        tables = [data / "yago" / name for name in ("yagoTypes.sample.tsv.gz", "dbpedia_entity_classes.csv.gz")]
-        build_silver(wikipedia_texts(data, folder), silver, types=tables)
-    records["silver"] = [r for r in read_records(record_files([silver])) if r["mentions"]]
+    dumps = {name: None for name in SILVER} if silver else wikipedia_texts(data, folder)
+    for name, texts in dumps.items():
+        built = folder / name if texts else silver if name == SILVER[0] else None
+        if texts:
+            build_silver(texts, built, types=[data / table for table in TABLES])
+        records[name] = [r for r in read_records(record_files([built])) if r["mentions"]] if built else []
     return records
 
 
-def wikipedia_texts(data: Path, folder: Path) -> list[Path]:
-    """Every English dump there is: gensim's excerpt, the dump in ``wiki/``, and the single pages there, wrapped as one more dump.
+def wikipedia_texts(data: Path, folder: Path) -> dict[str, list[Path]]:
+    """The English dumps of each part of SILVER.
+
+    ``wikipedia``: gensim's excerpt, the small dump in ``wiki/``, and the single pages there, wrapped as one more dump.
+    ``wtq``: the pages of WikiTableQuestions.
 
     Raises:
         FileNotFoundError: when gensim is not installed.
@@ -138,7 +151,8 @@ def wikipedia_texts(data: Path, folder: Path) -> list[Path]:
             for number, file in enumerate(sorted((data / "wiki" / "enwiki_pages").glob("*.txt")), 1)
         ]
         pages.write_bytes(bz2.compress("\n".join(["<mediawiki>", *rows, "</mediawiki>"]).encode()))
-    return [Path(gensim.submodule_search_locations[0]) / EXCERPT, data / "wiki" / "en.wiki.xml.bz2", pages]
+    excerpt = Path(gensim.submodule_search_locations[0]) / EXCERPT
+    return {"wikipedia": [excerpt, data / "wiki" / "en.wiki.xml.bz2", pages], "wtq": [data / "wiki" / "wtq.xml.bz2"]}
 
 
 # ---------------------------------------------------------------- what must not be trained on
@@ -203,22 +217,27 @@ def sample(records: Sequence[Record], most: int) -> list[Record]:
 
 def source_fold(
     corpora: Mapping[str, list[Record]],
-    detection: Iterable[str],
-    typing: Mapping[str, TypeMapping],
+    spec: Mapping[str, Any],
+    tables: Mapping[str, TypeMapping],
     served: Iterable[Record],
 ) -> Fold:
     """What trains a source model.
 
     Args:
         corpora: of :func:`prepare`.
-        detection: gold corpora whose boundaries train it.
-        typing: gold corpora of which boundaries and types train it, with the tables from their types to YAGO's.
+        spec: of the plan's ``sources``: ``silver``, which parts of it train, and ``silver_share``, how many of their documents;
+            ``detection``, the gold corpora whose boundaries train; ``typing``, those of which boundaries and types do.
+        tables: of the corpora of ``typing`` that have other types than YAGO's, the tables from theirs to these.
         served: records of every target that it is fine-tuned to.
+
+    All silver is divided by entity, whatever of it trains: so all source models are tested on the same.
     """
-    silver, dev, test = split_entities(corpora["silver"])
+    by_part = {name: split_entities(corpora[name]) for name in SILVER}
+    silver = [r for name in spec["silver"] for r in by_part[name][0] if place_of(r["doc_id"]) < spec["silver_share"]]
+    dev, test = ([r for parts in by_part.values() for r in parts[i]] for i in (1, 2))
     held_out = {name_of(r, m) for r in [*dev, *test] for m in r["mentions"]}
-    gold = [with_source_types(r, typing[name], held_out) for name in typing for r in corpora[name]]
-    gold += [without_types(r) for name in detection for r in corpora[name]]
+    gold = [with_source_types(r, tables.get(name), held_out) for name in spec["typing"] for r in corpora[name]]
+    gold += [without_types(r) for name in spec["detection"] for r in corpora[name]]
     tested = [*served, *test]
     silver, removed = without_leaks(silver, [*tested, *dev])
     gold, removed_too = without_leaks(gold, tested)
@@ -228,7 +247,7 @@ def source_fold(
         "all",
         [*without_repeats(silver, MOST_OF_ENTITY), *(r for r in gold if r["typed"])],
         [*sample(dev, MOST_DEV), *({**without_types(r), "id": r["id"]} for r in dev_gold)],
-        test,
+        sample(test, MOST_TEST),
         [r for r in gold if not r["typed"]],
         removed + removed_too,
     )
@@ -240,18 +259,18 @@ def without_types(record: Record) -> dict[str, Any]:
     return {**record, "id": f"{record['source']}/{record['id']}", "mentions": mentions, "typed": False, "ontology": ""}
 
 
-def with_source_types(record: Record, table: TypeMapping, held_out: Collection[str]) -> dict[str, Any]:
-    """The record with its gold types as source types.
+def with_source_types(record: Record, table: TypeMapping | None, held_out: Collection[str]) -> dict[str, Any]:
+    """The record with its gold types as source types; without a table, they are that already.
 
     A mention trains its boundaries alone when the table tells nothing of its types, or when it has a name in ``held_out``.
     """
-    of_type = {table.source.ids[own]: table.target.ids[source] for own, source in table.pairs}
     bare = without_types(record)
+    of_type = None if table is None else {table.source.ids[own]: table.target.ids[yago] for own, yago in table.pairs}
     for mention, gold in zip(bare["mentions"], record["mentions"], strict=True):
         if name_of(record, mention) not in held_out:
-            mention["types"] = [of_type[t] for t in gold["types"] if t in of_type]
+            mention["types"] = gold["types"] if of_type is None else [of_type[t] for t in gold["types"] if t in of_type]
     if any(m["types"] for m in bare["mentions"]):
-        bare |= {"typed": True, "ontology": table.target.name}
+        bare |= {"typed": True, "ontology": record["ontology"] if table is None else table.target.name}
     return bare
 
 
@@ -293,7 +312,7 @@ def _clean(fold: Fold) -> Fold:
 
 
 SPLITS: dict[str, Callable[[Mapping[str, list[Record]], str, Mapping[str, Any]], list[Fold]]] = {
-    "documents": lambda corpora, name, spec: document_folds(corpora[name], spec["folds"]),
+    "documents": lambda corpora, name, spec: document_folds(corpora[spec.get("corpus", name)], spec["folds"]),
     "fewnerd": lambda corpora, name, spec: fewnerd_fold(corpora["fewnerd"], spec["train"]),
     "domains": lambda corpora, name, spec: domain_folds(corpora, spec["domains"]),
 }

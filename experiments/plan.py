@@ -33,63 +33,88 @@ def targets_of(plan: Mapping[str, Any], source: str) -> set[str]:
         ValueError: when one of them is in its training.
     """
     corpora = {
-        {"documents": name}.get(transfer["split"], "fewnerd" if transfer["split"] == "fewnerd" else "crossner")
+        {"documents": transfer.get("corpus", name), "fewnerd": "fewnerd", "domains": "crossner"}[transfer["split"]]
         for name, transfer in plan["transfers"].items()
         if transfer.get("source") == source
     }
     spec = plan["sources"][source]
-    own = corpora & {*spec["detection"], *spec.get("typing", {})}
+    own = corpora & {*spec["detection"], *spec["typing"]}
     if own:
         raise ValueError(f"the source model {source!r} trains on {', '.join(sorted(own))}, which it is tested on")
     return corpora
 
 
-def read_tables(typing: Mapping[str, Mapping[str, str]], yago: str) -> dict[str, TypeMapping]:
-    """Of each gold corpus that trains source types, the table from its types to YAGO's."""
+def read_tables(typing: Mapping[str, Mapping[str, str] | None], yago: str) -> dict[str, TypeMapping]:
+    """Of each gold corpus that trains source types and has others than YAGO's, the table from its types to these."""
     source = Ontology.from_json(ROOT / yago)
     return {
         corpus: TypeMapping.from_tsv(ROOT / spec["table"], Ontology.from_json(ROOT / spec["ontology"]), source)
         for corpus, spec in typing.items()
+        if spec
     }
 
 
 def make_runs(plan: Mapping[str, Any], corpora: Mapping[str, list[Record]], seeds: Sequence[int]) -> list[Run]:
     """All runs of a plan, source models first."""
     yago = plan["transfers"]["yago"]["ontology"]
-    source_folds = {
+    folds = {
         name: source_fold(
             corpora,
-            spec["detection"],
-            read_tables(spec.get("typing", {}), yago),
+            spec,
+            read_tables(spec["typing"], yago),
             [r for c in sorted(targets_of(plan, name)) for r in corpora[c]],
         )
         for name, spec in plan["sources"].items()
     }
-    configs = {name: merge(read_yaml("source"), spec.get("settings", {})) for name, spec in plan["sources"].items()}
-    sources = {
-        (name, seed): Run("yago", name, seed, "source", configs[name], [fold], None, yago, None, source_sample(fold))
-        for name, fold in source_folds.items()
-        for seed in seeds
-    }
+    sources: dict[tuple[str, str, int], Run] = {}
+    for encoder, settings in plan["encoders"].items():
+        for name, spec in plan["sources"].items():
+            config = merge(read_yaml("source"), settings, spec.get("settings", {}))
+            own, tested = [folds[name]], source_sample(folds[name])
+            for seed in seeds_of(spec, seeds):
+                run = Run("yago", encoder, name, seed, "source", config, own, None, yago, None, tested)
+                sources[encoder, name, seed] = run
     runs = list(sources.values())
     for name, transfer in plan["transfers"].items():
-        if name == "yago":
-            continue
-        folds = SPLITS[transfer["split"]](corpora, name, transfer)
-        tested = source_sample(source_folds[transfer["source"]])
+        if transfer["systems"]:
+            runs += transfer_runs(plan, name, corpora, sources, seeds)
+    return runs
+
+
+def seeds_of(spec: Mapping[str, Any], seeds: Sequence[int]) -> list[int]:
+    """The seeds that a part of the plan is run with: its own, where it names some."""
+    return [seed for seed in seeds if seed in spec.get("seeds", seeds)]
+
+
+def transfer_runs(
+    plan: Mapping[str, Any],
+    name: str,
+    corpora: Mapping[str, list[Record]],
+    sources: Mapping[tuple[str, str, int], Run],
+    seeds: Sequence[int],
+) -> list[Run]:
+    """A transfer by each of its systems, with every encoder and seed."""
+    transfer, runs = plan["transfers"][name], []
+    folds = SPLITS[transfer["split"]](corpora, name, transfer)
+    for encoder, settings in plan["encoders"].items():
         for system in transfer["systems"]:
             spec = plan["systems"][system]
             phase = spec["phase"]
-            base = {} if phase == "direct" else read_yaml(phase)
-            own = merge(base, transfer.get("settings", {}), spec.get("settings", {})) if base else {}
+            own: dict[str, Any] = {}
+            if phase != "direct":
+                of_encoder = (
+                    settings if phase == "scratch" else {k: v for k, v in settings.items() if k == "encoder_dtype"}
+                )
+                own = merge(read_yaml(phase), of_encoder, transfer.get("settings", {}), spec.get("settings", {}))
             data = with_dev(folds, corpora["crossner/politics/dev"]) if phase == "direct" else folds
-            for seed in seeds:
-                if seed in spec.get("seeds", seeds):
-                    source = None if phase == "scratch" else sources[transfer["source"], seed]
-                    is_mapped = phase == "direct" or own.get("type_start") == "mapping"
-                    mapping = transfer["mapping"] if is_mapped else None
-                    kept = tested if phase == "finetune" else ()
-                    runs.append(Run(name, system, seed, phase, own, data, source, transfer["ontology"], mapping, kept))
+            is_mapped = phase == "direct" or own.get("type_start") == "mapping"
+            mapping = transfer["mapping"] if is_mapped else None
+            for seed in seeds_of(spec, seeds_of(transfer, seeds)):
+                source = None if phase == "scratch" else sources[encoder, transfer["source"], seed]
+                kept = source.source_test if phase == "finetune" else ()
+                runs.append(
+                    Run(name, encoder, system, seed, phase, own, data, source, transfer["ontology"], mapping, kept)
+                )
     return runs
 
 

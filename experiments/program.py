@@ -32,8 +32,10 @@ from finener.paths import ROOT
 
 # Seconds of one core, about: for a training record in one epoch, by phase; for a text that the encoder reads; and to start. A run that
 # has a result with another seed is estimated by that.
-TRAIN = {"source": 0.012, "scratch": 0.003, "finetune": 0.003, "free": 0.05, "direct": 0.0}
-READ, START = 0.012, 6.0
+TRAIN = {"source": 0.012, "scratch": 0.003, "finetune": 0.003, "direct": 0.0}
+FREE = {"minilm": 0.05, "mpnet": 0.15}  # training with a free encoder
+READ = {"minilm": 0.012, "mpnet": 0.04}
+START = 6.0
 
 
 def read_result(run: Run, place: Place) -> dict[str, Any] | None:
@@ -70,12 +72,12 @@ def to_do(runs: Sequence[Run], place: Place) -> list[Run]:
 
 def estimate(run: Run, place: Place) -> float:
     """Seconds of one core that a run takes."""
-    for path in sorted(place.results.glob(f"{run.transfer}-{run.system}-*.json")):
+    for path in sorted(place.results.glob(f"{run.transfer}-{run.encoder}-{run.system}-*.json")):
         return json.loads(path.read_text(encoding="utf-8"))["seconds"]
-    kind = "free" if run.config.get("freeze") == "nothing" else run.phase
-    epochs = run.config.get("num_train_epochs", 0)
+    train = FREE[run.encoder] if run.config.get("freeze") == "nothing" else TRAIN[run.phase]
+    epochs, read = run.config.get("num_train_epochs", 0), READ[run.encoder]
     return sum(
-        START + READ * texts_read(run, fold) + TRAIN[kind] * epochs * training_records(run, fold) for fold in run.folds
+        START + read * texts_read(run, fold) + train * epochs * training_records(run, fold) for fold in run.folds
     )
 
 
@@ -95,8 +97,8 @@ def plan_table(runs: Sequence[Run], place: Place, workers: int) -> str:
     """What there is to do, a line for each system of each transfer."""
     waiting = {run.name for run in to_do(runs, place)}
     rows, total = [], 0.0
-    for label in dict.fromkeys((run.transfer, run.system) for run in runs):
-        own = [run for run in runs if (run.transfer, run.system) == label]
+    for label in dict.fromkeys((run.transfer, run.encoder, run.system) for run in runs):
+        own = [run for run in runs if (run.transfer, run.encoder, run.system) == label]
         seconds = sum(estimate(run, place) for run in own if run.name in waiting)
         total += seconds
         first = own[0].folds[0]
@@ -104,7 +106,18 @@ def plan_table(runs: Sequence[Run], place: Place, workers: int) -> str:
         sizes = [len(first.train), len(first.detection), len(first.dev), len(first.test)]
         cells = [len(own), n_open, len(own[0].folds), *sizes, sum(f.removed for f in own[0].folds)]
         rows.append([" ".join(label), *map(str, cells), f"{seconds / 60:.1f}"])
-    header = ["transfer, system", "runs", "to do", "folds", "train", "detection", "dev", "test", "removed", "minutes"]
+    header = [
+        "transfer, encoder, system",
+        "runs",
+        "to do",
+        "folds",
+        "train",
+        "detection",
+        "dev",
+        "test",
+        "removed",
+        "minutes",
+    ]
     return f"{text_table(header, rows)}\n\nabout {total / workers / 60:.0f} minutes with {workers} workers"
 
 

@@ -40,6 +40,7 @@ from finener.training.direct import DIRECT_THRESHOLDS
 from finener.training.encoder_states import WordStateCache
 from finener.training.phases import run_phase
 from finener.training.results import versions
+from finener.training.start import set_encoder_dtype
 
 # What a run's numbers depend on; the rest of the program only plans, and its data are hashed.
 PARTS = ("*_finener.py", "prediction/*.py", "metrics/*.py", "training/*.py")
@@ -53,7 +54,7 @@ class Run:
     """One cell of the plan: a transfer, a system and a seed.
 
     Args:
-        transfer, system, seed: which.
+        transfer, encoder, system, seed: which.
         phase: "source", "scratch", "finetune" or "direct".
         config: of ``train_finener.py``, without the paths of data and models.
         folds: the data.
@@ -64,6 +65,7 @@ class Run:
     """
 
     transfer: str
+    encoder: str
     system: str
     seed: int
     phase: str
@@ -77,7 +79,7 @@ class Run:
     @property
     def name(self) -> str:
         """Of its files."""
-        return f"{self.transfer}-{self.system}-{self.seed}"
+        return f"{self.transfer}-{self.encoder}-{self.system}-{self.seed}"
 
     @cached_property
     def key(self) -> str:
@@ -175,6 +177,7 @@ def execute(run: Run, place: Place, keep: bool = False) -> dict[str, Any]:
     return {
         "name": run.name,
         "transfer": run.transfer,
+        "encoder": run.encoder,
         "system": run.system,
         "seed": run.seed,
         "key": run.key,
@@ -209,14 +212,17 @@ def run_fold(run: Run, fold: Fold, place: Place, measure_source: bool) -> dict[s
         },
     }
     texts = [r["text"] for r in [*fold.dev, *fold.test, *(run.source_test if measure_source else ())]]
+    dtype = (run.config or run.source.config).get("encoder_dtype", "float32")
     if run.phase == "direct":
         pipe = load_pipeline(str(source_model(run, place)))
+        set_encoder_dtype(pipe.model, dtype)
         reuse_states(pipe, texts, place.states)
         told |= predict_direct(run, fold, pipe)
     else:
         (args, training), *_ = parse_arguments(["--config", str(write_config(run, fold, place))])
         told["dev"] = run_phase(args, training)["dev"]
         pipe = load_pipeline(training_folder := str(place.model(run, fold)))
+        set_encoder_dtype(pipe.model, dtype)
         if run.config["freeze"] != "nothing":
             reuse_states(pipe, texts, place.states)
         told |= choose_thresholds(pipe, fold.dev, run.phase) if fold.dev and run.phase != "source" else {}
@@ -283,6 +289,8 @@ def write_config(run: Run, fold: Fold, place: Place) -> Path:
     }
     if run.source:
         paths["model"] = str(source_model(run, place))
+    elif (ROOT / run.config["encoder"]).is_dir():
+        paths["encoder"] = str(ROOT / run.config["encoder"])
     if run.mapping:
         paths["mapping"] = str(ROOT / run.mapping)
     path = folder / "config.yaml"

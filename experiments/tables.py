@@ -13,7 +13,9 @@ from finener.metrics.intervals import paired_bootstrap
 from finener.metrics.tables import training_range
 
 Result = Mapping[str, Any]
-Cells = Mapping[str, Sequence[Result]]  # system → its results, by seed
+Cells = Mapping[str, Sequence[Result]]  # of one transfer and encoder: system → its results, by seed
+Transfers = Mapping[str, Mapping[str, Cells]]  # transfer → encoder → cells
+ENCODERS = {"mpnet": "MPNet-base, 110 M parameters", "minilm": "MiniLM-L6, 22 M parameters"}
 
 TITLES = {
     "yago": "YAGO itself, held out by entity",
@@ -42,6 +44,9 @@ pairs on dev, never on test. Types are cut at a threshold that dev chose for (sp
 Differences are of the seeds' pooled counts, their 95 % intervals a paired bootstrap over documents (sentences where a corpus tells none;
 CrossNER's domains are four documents, so its intervals are crude)."""
 
+SCALING = """1k-WFB-g by *Direct* and by `several`, from source models that saw less: a quarter of the small Wikipedia dumps, all of
+these, and these with the 2,104 articles of WikiTableQuestions; with and without Re-DocRED. One seed."""
+
 
 # ---------------------------------------------------------------- parts of a page
 
@@ -64,33 +69,34 @@ def mean_of(results: Sequence[Result], measure: str) -> str:
     return spread(values) if values else ""
 
 
-def by_transfer(results: Iterable[Result]) -> dict[str, dict[str, list[Result]]]:
-    """Transfer → system → results by seed, transfers in the order of TITLES, systems in that of the plan."""
-    order = [*TITLES, *read_yaml("plan")["systems"]]
-    cells: dict[str, dict[str, list[Result]]] = {}
+def by_transfer(results: Iterable[Result]) -> dict[str, dict[str, dict[str, list[Result]]]]:
+    """Transfer → encoder → system → results by seed, in the order of TITLES, ENCODERS and the plan."""
+    order = [*TITLES, *ENCODERS, *read_yaml("plan")["systems"]]
+    cells: dict[str, dict[str, dict[str, list[Result]]]] = {}
 
     def place(result: Result) -> tuple:
-        names = result["transfer"], result["system"]
+        names = (result[key] for key in ("transfer", "encoder", "system"))
         return *((order.index(name) if name in order else len(order), name) for name in names), result["seed"]
 
     for result in sorted(results, key=place):
-        cells.setdefault(result["transfer"], {}).setdefault(result["system"], []).append(result)
+        systems = cells.setdefault(result["transfer"], {}).setdefault(result["encoder"], {})
+        systems.setdefault(result["system"], []).append(result)
     return cells
 
 
-def chosen(cells: Mapping[str, Cells], transfer: str) -> str | None:
+def chosen(cells: Transfers, transfer: str, encoder: str) -> str | None:
     """The fine-tuned system with the best mean pair F1 on dev, among those of every seed; CrossNER's is chosen on politics."""
-    own = cells.get("politics", {}) if transfer == "crossner" else cells[transfer]
-    dev = {}
+    judge = "politics" if transfer == "crossner" else transfer
+    own, dev = cells.get(judge, {}).get(encoder, {}), {}
     for system, results in own.items():
         if (
             system in ("direct", "scratch")
-            or system not in cells[transfer]
+            or system not in cells[transfer].get(encoder, {})
             or len(results) < max(map(len, own.values()))
         ):
             continue
         folds = [fold for result in results for fold in result["folds"]]
-        if transfer in ("crossner", "politics"):
+        if judge == "politics":
             dev[system] = statistics.fmean(r["scores"]["pair_f1"] for r in results)
         elif all("dev_f1" in fold for fold in folds):
             dev[system] = statistics.fmean(fold["dev_f1"]["pairs"] for fold in folds)
@@ -260,27 +266,91 @@ def losses_table(results: Sequence[Result]) -> str:
     return table(header, rows)
 
 
+def best_systems(cells: Transfers) -> dict[tuple[str, str], str]:
+    """Of each target and encoder, the system that dev chose."""
+    pairs = [(t, e) for t, encoders in cells.items() if t in TITLES and t not in ("yago", "politics") for e in encoders]
+    found = {(transfer, encoder): chosen(cells, transfer, encoder) for transfer, encoder in pairs}
+    return {pair: system for pair, system in found.items() if system is not None}
+
+
+def best_table(cells: Transfers) -> str:
+    """The best system of each target, with every encoder."""
+    measures, rows = ("mention_f1", "pair_f1", "typed_f1", "given_micro_f1"), []
+    for (transfer, encoder), system in best_systems(cells).items():
+        own = cells[transfer][encoder]
+        ratio = ""
+        if "direct" in own:
+            means = [statistics.fmean(r["scores"]["pair_f1"] for r in own[name]) for name in (system, "direct")]
+            ratio = f"{means[0] / means[1]:.2f}"
+        rows.append([TITLES[transfer], encoder, system, *(mean_of(own[system], m) for m in measures), ratio])
+    header = ["target", "encoder", "system", *(MEASURES[m] for m in measures), "pairs, over Direct"]
+    return table(header, rows) if rows else ""
+
+
+def scaling_table(cells: Transfers) -> str:
+    """FIGER from source models that saw less silver, or no Re-DocRED, by encoder; of seed 1."""
+    rows = []
+    for transfer, encoders in cells.items():
+        for encoder, systems in encoders.items():
+            own = {s: [r for r in results if r["seed"] == 1] for s, results in systems.items()}
+            if not transfer.startswith("figer") or not own.get("direct") or not own.get("several"):
+                continue
+            source = next(
+                (s for s in cells.get("yago", {}).get(encoder, {}).get(source_of(own["direct"]), ()) if s["seed"] == 1),
+                None,
+            )
+            if source is None:
+                continue
+            trained = source["folds"][0]["corpora"]["train"]
+            silver = trained.get("wikipedia", 0) + trained.get("silver", 0)
+            shown = [
+                source["scores"]["given_micro_f1"],
+                *(own[s][0]["scores"][m] for s in ("direct", "several") for m in ("mention_f1", "pair_f1")),
+            ]
+            rows.append([encoder, silver, trained.get("redocred", 0), *(f"{value:.3f}" for value in shown)])
+    if len(rows) < 2:
+        return ""
+    rows = [[e, f"{n:,}", f"{m:,}", *rest] for e, n, m, *rest in sorted(rows, key=lambda row: (row[0], row[1:3]))]
+    header = ["encoder", "silver sentences", "typed sentences of Re-DocRED", "YAGO, gold mentions"]
+    return table([*header, *(f"{s}: {m}" for s in ("Direct", "several") for m in ("detection", "pairs"))], rows)
+
+
+def source_of(results: Sequence[Result]) -> str:
+    """The system of the source run that some results start from."""
+    return results[0]["source"].split("-")[2]
+
+
+def transfer_section(transfer: str, encoder: str, cells: Transfers, sources: Mapping[str, Result]) -> list[str]:
+    """What there is to tell of a transfer with an encoder."""
+    systems, best = cells[transfer][encoder], chosen(cells, transfer, encoder)
+    parts = [f"### {ENCODERS.get(encoder, encoder)}"]
+    if transfer == "yago":
+        parts += [corpora_line(system, own) for system, own in systems.items()]
+    else:
+        trained = {name: own for name, own in systems.items() if name != "direct"} or systems
+        parts.append(data_line(next(iter(trained.values()))))
+    parts.append(scores_table(systems, best))
+    if "direct" in systems:
+        parts.append(direct_line(systems["direct"]))
+    if transfer == "yago":
+        return parts + [f"`{system}`:\n\n{losses_table(own)}\n\n{parts_tables(own)}" for system, own in systems.items()]
+    return [*parts, differences_table(systems, best), folds_table(systems), forgetting_table(systems, sources)]
+
+
 def experiments_page(results: Sequence[Result]) -> str:
     """``docs/results.md``."""
     check_versions(results)
     cells = by_transfer(results)
     sources = {r["name"]: r for r in results if r["transfer"] == "yago"}
     parts = [INTRODUCTION]
-    for transfer, systems in cells.items():
-        best = chosen(cells, transfer)
-        parts.append(f"## {TITLES.get(transfer, transfer)}")
-        if transfer == "yago":
-            parts += [corpora_line(system, own) for system, own in systems.items()]
-        else:
-            trained = {name: own for name, own in systems.items() if name != "direct"} or systems
-            parts.append(data_line(next(iter(trained.values()))))
-        parts.append(scores_table(systems, best))
-        if "direct" in systems:
-            parts.append(direct_line(systems["direct"]))
-        if transfer == "yago":
-            parts += [f"`{system}`:\n\n{losses_table(own)}\n\n{parts_tables(own)}" for system, own in systems.items()]
-        else:
-            parts += [differences_table(systems, best), folds_table(systems), forgetting_table(systems, sources)]
+    if best := best_table(cells):
+        parts += ["## The best system of each target", best]
+    if scaling := scaling_table(cells):
+        parts += ["## What more text and a larger encoder give", SCALING, scaling]
+    for transfer in [t for t in cells if t in TITLES]:
+        parts.append(f"## {TITLES[transfer]}")
+        for encoder in cells[transfer]:
+            parts += transfer_section(transfer, encoder, cells, sources)
     versions = {f"{name} {number}" for r in results for name, number in r["versions"].items()}
     parts.append(
         f"Made with {', '.join(sorted(versions))}, in {sum(r['seconds'] for r in results) / 3600:.1f} hours of one core."
@@ -291,14 +361,13 @@ def experiments_page(results: Sequence[Result]) -> str:
 def experiments_table(results: Sequence[Result]) -> str:
     """The README's table: pair F1 of Direct, of training from scratch and of the chosen system, and what the last finds and types."""
     check_versions(results)
-    cells = by_transfer(results)
-    rows = []
-    for transfer, systems in cells.items():
-        if transfer in ("yago", "politics") or (best := chosen(cells, transfer)) is None:
-            continue
+    cells, rows = by_transfer(results), []
+    for (transfer, encoder), best in best_systems(cells).items():
+        systems = cells[transfer][encoder]
         pairs = [mean_of(systems[s], "pair_f1") if s in systems else "–" for s in ("direct", "scratch", best)]
-        rows.append([TITLES[transfer], *pairs, *(mean_of(systems[best], m) for m in ("mention_f1", "given_micro_f1"))])
-    header = ["", "Direct", "from scratch", "fine-tuned", "its detection", "its types of gold mentions"]
+        shown = (mean_of(systems[best], m) for m in ("mention_f1", "given_micro_f1"))
+        rows.append([TITLES[transfer], ENCODERS.get(encoder, encoder).partition(",")[0], *pairs, *shown])
+    header = ["", "encoder", "Direct", "from scratch", "fine-tuned", "its detection", "its types of gold mentions"]
     return (
         "F1 over (span, type) pairs, mean ± standard deviation over the seeds ([all systems and measures](docs/results.md); "
         "`make experiments` runs them again, in hours: [how](docs/experiments.md)):\n\n"

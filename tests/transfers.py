@@ -26,13 +26,21 @@ def corpora():
     for domain in data.DOMAINS:
         for split in ("train", "dev"):
             plain[f"crossner/{domain}/{split}"] = [record(f"{domain}{split}", f"{domain} {split}")]
-    plain["silver"] = [record(f"s{i}", f"Ann{i} met Bob.", (f"Ann{i}", "person")) for i in range(300)]
+    for part in data.SILVER:
+        plain[part] = [record(f"{part}{i}", f"{part} Ann{i} met Bob.", (f"Ann{i}", "person")) for i in range(150)]
     return plain
 
 
 def a_run(**changes):
     fold = Fold("all", [record("1", "Ann left.")], [], [record("2", "Bob left.")])
-    values = {"transfer": "aida", "system": "soft", "seed": 1, "phase": "finetune", "config": {"learning_rate": 0.1}}
+    values = {
+        "transfer": "aida",
+        "encoder": "minilm",
+        "system": "soft",
+        "seed": 1,
+        "phase": "finetune",
+        "config": {"learning_rate": 0.1},
+    }
     values |= {"folds": [fold], "source": None, "ontology": "ontologies/aida.json", "mapping": None}
     return Run(**values | changes)
 

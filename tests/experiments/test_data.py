@@ -42,15 +42,47 @@ def test_a_tested_silver_record_keeps_the_held_out_mentions_alone(monkeypatch):
     assert [[m["start"] for m in r["mentions"]] for r in test] == [[0]]
 
 
+SPEC = {"silver": ["wikipedia", "wtq"], "silver_share": 1.0, "detection": ["gum", "wnut17"], "typing": {}}
+
+
 def test_the_source_fold_leaves_out_targets_and_its_own_test_part():
     corpus = corpora()
     corpus["gum"][0] = record("g", "word 3, of a DOCUMENT")
-    fold = data.source_fold(corpus, ["gum", "wnut17"], {}, corpus["aida"])
+    fold = data.source_fold(corpus, SPEC, {}, corpus["aida"])
     assert fold.removed == 1
     assert len(fold.detection) == 79 - 7  # a tenth is dev
     assert all(not r["typed"] and not r["ontology"] for r in fold.detection)
     texts = [{r["text"] for r in part} for part in (fold.train, fold.dev, fold.test)]
     assert not texts[0] & texts[1] and not texts[0] & texts[2] and texts[2]
+
+
+def test_source_models_with_less_silver_are_tested_on_the_same():
+    corpus = corpora()
+    whole = data.source_fold(corpus, SPEC, {}, [])
+    part, share = (
+        data.source_fold(corpus, SPEC | change, {}, [])
+        for change in ({"silver": ["wikipedia"]}, {"silver_share": 0.25})
+    )
+    assert part.test == share.test == whole.test
+    assert (
+        {r["text"].split()[0] for r in whole.train}
+        == {"wikipedia", "wtq"}
+        != {r["text"].split()[0] for r in part.train}
+    )
+    assert 0.1 < len(share.train) / len(whole.train) < 0.4
+
+
+def test_types_that_are_yagos_already_need_no_table_and_held_out_names_lose_theirs():
+    corpus = corpora()
+    held_out = data.source_fold(corpus, SPEC, {}, []).test[0]
+    name = held_out["text"].split()[1]
+    corpus["redocred"] = [
+        record("r1", f"{name} left.", (name, "person")),
+        record("r2", "Zoe left.", ("Zoe", "person")),
+    ]
+    fold = data.source_fold(corpus, SPEC | {"typing": {"redocred": None}}, {}, [])
+    assert [m["types"] for r in fold.train if r["text"] == "Zoe left." for m in r["mentions"]] == [["person"]]
+    assert [r["typed"] for r in [*fold.detection, *fold.dev] if r["text"] == f"{name} left."] == [False]
 
 
 def test_gold_types_train_source_types_where_the_table_tells_them_and_the_name_is_not_held_out():

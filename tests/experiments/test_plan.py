@@ -18,10 +18,11 @@ def test_a_source_model_may_not_train_on_what_it_is_tested_on():
     changed = json.loads(json.dumps(PLAN))
     for source in changed["sources"]:
         spec = changed["sources"][source]
-        assert not plan.targets_of(changed, source) & {*spec["detection"], *spec.get("typing", {})}
-    changed["sources"]["fewnerd_inside"]["detection"].append("figer")
-    with pytest.raises(ValueError, match="trains on figer"):
-        plan.targets_of(changed, "fewnerd_inside")
+        assert not plan.targets_of(changed, source) & {*spec["detection"], *spec["typing"]}
+    for source in ("fewnerd_inside", "quarter"):
+        changed["sources"][source]["detection"].append("figer")
+        with pytest.raises(ValueError, match="trains on figer"):
+            plan.targets_of(changed, source)
     changed["sources"]["figer_inside"]["typing"] = changed["sources"]["fewnerd_inside"]["typing"]
     with pytest.raises(ValueError, match="trains on crossner, fewnerd"):
         plan.targets_of(changed, "figer_inside")
@@ -36,42 +37,62 @@ def test_the_plan_has_every_transfer_by_every_system_and_seed(runs):
     names = {run.name for run in runs}
     assert len(names) == len(runs)
     assert {
-        f"{t}-{s}-{n}" for t in ("aida", "figer") for s in ("direct", "scratch", "plain", "soft") for n in (1, 2, 3)
+        f"{t}-{e}-{s}-{n}"
+        for t in ("aida", "figer")
+        for e in ("minilm", "mpnet")
+        for s in ("direct", "scratch", "plain", "soft", "several", "several_free")
+        for n in (1, 2, 3)
     } <= names
-    assert {n for n in names if "-free-" in n} == {"fewnerd_10-free-1"}
-    mapped = {run.transfer for run in runs if run.mapping and run.phase == "finetune"}
-    assert mapped == {"aida", "figer", "fewnerd_10", "fewnerd", "politics", "crossner"}
-    assert {n for n in names if "several_free" in n} == {f"figer-several_free-{seed}" for seed in (1, 2, 3)}
-    assert {run.system for run in runs if run.mapping} == {"direct", "mapped", "several", "several_free", "free"}
-    assert not any(n.startswith("politics-direct") for n in names)
+    assert {n for n in names if "tuned" in n} == {
+        f"{t}-{e}-tuned-1" for t in ("aida", "figer", "fewnerd") for e in ("minilm", "mpnet")
+    }
+    mapped = {run.transfer.partition("_")[0] for run in runs if run.mapping and run.phase == "finetune"}
+    assert mapped == {"aida", "figer", "fewnerd", "politics", "crossner"}
+    assert {run.system for run in runs if run.mapping} == {"direct", "mapped", "several", "several_free", "mapped_free"}
+    assert not any(n.startswith("politics") and "direct" in n for n in names)
     by_name = {run.name: run for run in runs}
-    assert [f.dev for f in by_name["crossner-direct-1"].folds] == [corpora()["crossner/politics/dev"]] * 4
-    assert [f.name for f in by_name["crossner-plain-1"].folds] == ["ai", "literature", "music", "science"]
-    assert by_name["figer-soft-2"].source.name == "yago-fewnerd_inside-2"
-    assert by_name["fewnerd-soft-2"].source.name == "yago-figer_inside-2"
-    assert by_name["aida-scratch-1"].source is None
+    assert [f.dev for f in by_name["crossner-mpnet-direct-1"].folds] == [corpora()["crossner/politics/dev"]] * 4
+    assert [f.name for f in by_name["crossner-mpnet-plain-1"].folds] == ["ai", "literature", "music", "science"]
+    assert by_name["figer-mpnet-soft-2"].source.name == "yago-mpnet-fewnerd_inside-2"
+    assert by_name["fewnerd-minilm-soft-2"].source.name == "yago-minilm-figer_inside-2"
+    assert by_name["figer_quarter-mpnet-several-1"].source.name == "yago-mpnet-quarter-1"
+    assert by_name["figer_quarter-mpnet-several-1"].folds == by_name["figer-mpnet-several-1"].folds
+    assert "figer_quarter-mpnet-several-2" not in names
+    assert by_name["aida-mpnet-scratch-1"].source is None
 
 
 def test_systems_differ_in_what_their_names_say(runs):
     config = {run.name: run.config for run in runs}
-    soft, plain, logits, tuned = (config[f"figer-{s}-1"] for s in ("soft", "plain", "logits", "tuned"))
+    soft, plain, logits, tuned = (config[f"figer-mpnet-{s}-1"] for s in ("soft", "plain", "logits", "tuned"))
     assert plain == plan.merge(soft, {"knobs": {"soft_loss_decay": 0.0}})
     assert logits == plan.merge(soft, {"knobs": {"conversion_input": "logits"}})
     assert tuned == plan.merge(soft, {"freeze": "encoder"})
-    assert config["fewnerd-soft-1"]["num_train_epochs"] == PLAN["transfers"]["fewnerd"]["settings"]["num_train_epochs"]
+    assert (
+        config["fewnerd-mpnet-soft-1"]["num_train_epochs"]
+        == PLAN["transfers"]["fewnerd"]["settings"]["num_train_epochs"]
+    )
+
+
+def test_encoders_differ_in_what_the_plan_says_of_them(runs):
+    config = {run.name: run.config for run in runs}
+    for name in ("yago-{}-figer_inside-1", "figer-{}-scratch-1"):
+        small, base = (config[name.format(encoder)] for encoder in ("minilm", "mpnet"))
+        assert plan.merge(small, PLAN["encoders"]["mpnet"]) == base != small
+    small, base = (config[f"figer-{encoder}-several-1"] for encoder in ("minilm", "mpnet"))
+    assert base == small | {"encoder_dtype": "bfloat16"}, "what else there is of an encoder comes with the source model"
 
 
 def test_the_configs_have_no_unknown_key(runs, tmp_path):
     from finener.training.arguments import parse_arguments
 
-    for run in {(run.transfer, run.system): run for run in runs if run.config}.values():
+    for run in {(run.transfer, run.encoder, run.system): run for run in runs if run.config}.values():
         fold = replace(run.folds[0], train=[], dev=[], detection=[])
         small = replace(run, folds=[fold], source=run.source and replace(run.source, folds=[fold]))
         path = write_config(small, fold, Place(tmp_path, tmp_path))
         ((args, training),) = parse_arguments(["--config", str(path)])
         assert training.seed == run.seed
         assert args.phase == ("finetune" if run.phase == "finetune" else "pretrain")
-        is_mapped = run.system in ("mapped", "several", "free", "several_free")
+        is_mapped = run.system in ("mapped", "several", "mapped_free", "several_free")
         assert (args.type_start == "mapping") == bool(args.mapping) == bool(run.mapping) == is_mapped
 
 

@@ -44,7 +44,7 @@ def test_the_estimate_is_that_of_another_seed_where_there_is_one(tmp_path):
     place = Place(tmp_path, tmp_path)
     run = a_run(config={"num_train_epochs": 10})
     per_record = program.TRAIN["finetune"]
-    expected = program.START + (1 + 3) * program.READ + 10 * per_record  # one record trains, one is tested
+    expected = program.START + (1 + 3) * program.READ[run.encoder] + 10 * per_record  # one record trains, one is tested
     assert program.estimate(run, place) == pytest.approx(expected)
     finish(a_run(seed=3), place)
     assert program.estimate(run, place) == 60.0
@@ -57,7 +57,7 @@ def test_work_writes_a_result_whole_and_marks_source_models(tmp_path, monkeypatc
     monkeypatch.setattr(program, "execute", lambda run, place, keep: {"key": run.key, "seconds": 1.0})
     program.work(source, place, keep=True)
     assert program.is_done(source, place) and program.has_model(source, place)
-    assert [p.name for p in place.results.iterdir()] == ["yago-s-1.json"]
+    assert [p.name for p in place.results.iterdir()] == ["yago-minilm-s-1.json"]
 
 
 def test_rerun_tells_whether_the_predictions_are_the_same(tmp_path, monkeypatch, capsys):
@@ -89,7 +89,7 @@ def test_the_best_model_on_dev_of_seed_one_is_left(tmp_path):
         config.write_text(f"system: {run.system}", encoding="utf-8")
     program.leave_best(runs, place, PLAN, tmp_path / "outputs")
     left = tmp_path / "outputs" / "aida"
-    assert (left / "config.json").read_text(encoding="utf-8") == "aida-plain-1"
+    assert (left / "config.json").read_text(encoding="utf-8") == "aida-minilm-plain-1"
     assert (left / "train.yaml").read_text(encoding="utf-8") == "system: plain", "how it was trained"
 
 
@@ -100,8 +100,8 @@ def test_the_model_that_is_left_is_the_best_of_all_runs_whatever_was_asked_for(m
     monkeypatch.setattr(program, "do", lambda runs, *args: seen.update(done=runs) or [])
     monkeypatch.setattr(program, "leave_best", lambda runs, *args: seen.update(judged=runs))
     monkeypatch.setattr(program, "to_do", lambda runs, place: runs)
-    assert program.main(["--data", "x", "--only", "aida-soft-*", "--seeds", "1", "7"]) == 0
-    assert [run.name for run in seen["done"]] == ["aida-soft-1", "aida-soft-7"]
-    assert {"aida-plain-1", "aida-soft-2", "figer-several-1"} <= {run.name for run in seen["judged"]}
+    assert program.main(["--data", "x", "--only", "aida-minilm-soft-*", "--seeds", "1", "7"]) == 0
+    assert [run.name for run in seen["done"]] == ["aida-minilm-soft-1", "aida-minilm-soft-7"]
+    assert {"aida-minilm-plain-1", "aida-mpnet-soft-2", "figer-mpnet-several-1"} <= {run.name for run in seen["judged"]}
     with pytest.raises(ValueError, match="no such transfer or run"):
         program.main(["--data", "x", "--only", "nothing"])

@@ -18,7 +18,7 @@ from transfers import record
 TYPES = Ontology("tgt", [EntityType("per", "per", ()), EntityType("loc", "loc", ())])
 
 
-def result(transfer, system, seed, wrong, dev=0.5, wrong_strict=None):
+def result(transfer, system, seed, wrong, dev=0.5, wrong_strict=None, encoder="minilm"):
     """A result on four documents with a mention each, of which ``wrong`` have a wrong type; ``wrong_strict`` at the strict threshold."""
     gold = [record(f"{i}", "Ann left.", ("Ann", "per"), ontology="tgt") for i in range(4)]
     wrong_strict = wrong if wrong_strict is None else wrong_strict
@@ -43,8 +43,9 @@ def result(transfer, system, seed, wrong, dev=0.5, wrong_strict=None):
     if system == "direct":
         fold["reach"] = {"types": 0.5, "gold_types": 0.5, "gold_mentions": 0.25}
     return {
-        "name": f"{transfer}-{system}-{seed}",
+        "name": f"{transfer}-{encoder}-{system}-{seed}",
         "transfer": transfer,
+        "encoder": encoder,
         "system": system,
         "seed": seed,
         "source": None,
@@ -82,15 +83,44 @@ def test_the_page_shows_means_differences_and_reach():
     assert tables.experiments_page(some_results()[::-1]) == page
 
 
+def test_the_page_leads_with_the_best_system_of_each_target_by_encoder():
+    large = [result("aida", s, 1, w, encoder="mpnet") for s, w in (("direct", 2), ("plain", 0))]
+    page = tables.experiments_page([*some_results(), *large])
+    lead = page.partition("## YAGO → AIDA")[0]
+    rows = [line for line in lead.splitlines() if line.startswith("| YAGO")]
+    assert rows == [
+        "| YAGO → AIDA | mpnet | plain | 1.000 | 1.000 | 1.000 | 1.000 | 2.00 |",
+        "| YAGO → AIDA | minilm | soft | 1.000 ± 0.000 | 0.750 ± 0.000 | 0.750 ± 0.000 | 0.750 ± 0.000 | 3.00 |",
+    ]
+    assert page.index("### MPNet-base") < page.index("### MiniLM-L6")
+
+
+def test_the_scaling_table_goes_from_little_text_to_much():
+    runs = []
+    for transfer, source, silver in (("figer", "whole", 900), ("figer_quarter", "quarter", 90)):
+        told = result("yago", source, 1, 1)
+        told["folds"][0] |= {"corpora": {"train": {"wikipedia": silver, "redocred": 7}, "detection": {}}}
+        told["folds"][0] |= {"dev": {"curve": [{"epoch": 1.0, "loss_detection": 1.0, "loss_typing": 1.0}]}}
+        runs.append(told)
+        for system, wrong in (("direct", 2), ("several", 1)):
+            runs.append(result(transfer, system, 1, wrong) | {"source": told["name"]})
+    lines = tables.scaling_table(tables.by_transfer(runs)).splitlines()
+    assert lines[2:] == [
+        "| minilm | 90 | 7 | 0.750 | 1.000 | 0.500 | 1.000 | 0.750 |",
+        "| minilm | 900 | 7 | 0.750 | 1.000 | 0.500 | 1.000 | 0.750 |",
+    ]
+    assert "figer_quarter" not in tables.experiments_page(runs), "scaled transfers stand in that table alone"
+
+
 def test_the_chosen_system_is_chosen_on_dev_not_on_test():
     results = [result("aida", "soft", 1, 0, dev=0.2), result("aida", "plain", 1, 4, dev=0.3)]
-    assert tables.chosen(tables.by_transfer(results), "aida") == "plain"
+    assert tables.chosen(tables.by_transfer(results), "aida", "minilm") == "plain"
 
 
 def test_crossner_takes_the_system_that_is_best_on_politics():
     results = [result("politics", "plain", 1, 1), result("politics", "tuned", 1, 2)]
     results += [result("crossner", "plain", 1, 4), result("crossner", "tuned", 1, 0)]
-    assert tables.chosen(tables.by_transfer(results), "crossner") == "plain"
+    assert tables.chosen(tables.by_transfer(results), "crossner", "minilm") == "plain"
 
 
 def test_systems_tested_on_other_data_are_not_compared():
@@ -125,7 +155,10 @@ def test_write_results_makes_the_page_and_the_readme_of_the_files(tmp_path):
         (tmp_path / "results" / "experiments" / f"{told['name']}.json").write_text(json.dumps(told), encoding="utf-8")
     pages = write_results.written_pages(tmp_path)
     assert pages[tmp_path / "docs" / "results.md"] == tables.experiments_page(some_results())
-    assert "| YAGO → AIDA | 0.250 ± 0.000 | 0.500 ± 0.000 | 0.750 ± 0.000 | 1.000" in pages[tmp_path / "README.md"]
+    assert (
+        "| YAGO → AIDA | MiniLM-L6 | 0.250 ± 0.000 | 0.500 ± 0.000 | 0.750 ± 0.000 | 1.000"
+        in pages[tmp_path / "README.md"]
+    )
 
 
 def test_the_losses_of_a_source_model_are_shown_at_the_first_log_and_at_the_end_of_each_epoch():

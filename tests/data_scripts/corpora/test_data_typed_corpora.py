@@ -371,3 +371,12 @@ def test_counts_of_the_real_files(tmp_path, name, files, options, records, menti
     report = build.build(name, {"train": [str(path) for path in paths]}, tmp_path / "out", options)["train"]
     assert (report.records, report.mentions, len(report.types)) == (records, mentions, types)
     assert set(report.dropped) <= {"line: comment"}, "no mention is lost"
+
+
+def test_counts_of_redocred(tmp_path):
+    paths = [SHARED / "redocred" / f"{part}_revised.json" for part in ("dev", "test")]
+    if missing := [str(path) for path in paths if not path.exists()]:
+        pytest.skip(f"not on this machine: {', '.join(missing)}")
+    report = build.build("redocred", {"train": [str(path) for path in paths]}, tmp_path / "out")["train"]
+    assert (report.documents, report.records, report.mentions) == (1000, 8076, 20696)
+    assert report.dropped["mention: a time or a number"] < 5500
