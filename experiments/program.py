@@ -4,7 +4,7 @@
     python -m finener.experiments --data ../shared/data               # do it; stop it and start it again as you like
     python -m finener.experiments --data ../shared/data --rerun figer-soft-1
 
-A run is skipped when its result in results/experiments/ has the same hash of config, data and code. See docs/experiments.md.
+A run is skipped when its result in results/experiments/ has the same hash of config and data. See docs/experiments.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from finener.data_scripts.silver.executors import end_with_parent
 from finener.data_scripts.tables import text_table
 from finener.experiments.data import Fold, prepare
 from finener.experiments.plan import make_quick, make_runs
-from finener.experiments.run import Place, Run, execute, read_yaml, source_model
+from finener.experiments.run import CODE, Place, Run, code_hash, execute, read_yaml, source_model
 from finener.paths import ROOT
 
 # Seconds of one core, about: for a training record in one epoch, by phase; for a text that the encoder reads; and to start. A run that
@@ -45,9 +45,15 @@ def read_result(run: Run, place: Place) -> dict[str, Any] | None:
 
 
 def is_done(run: Run, place: Place) -> bool:
-    """Whether the run has a result that was made with the same config, data and code."""
+    """Whether the run has a result of the same config and data."""
     result = read_result(run, place)
     return result is not None and result["key"] == run.key
+
+
+def is_of_today(run: Run, place: Place) -> bool:
+    """Whether the code that made a run's result is the code that is here."""
+    result = read_result(run, place)
+    return result is not None and result.get("code") == code_hash(CODE)
 
 
 def key_file(run: Run, place: Place) -> Path:
@@ -61,9 +67,9 @@ def has_model(run: Run, place: Place) -> bool:
     return mark.is_file() and mark.read_text(encoding="utf-8") == run.key
 
 
-def to_do(runs: Sequence[Run], place: Place) -> list[Run]:
-    """The runs that are not done, and the source models that they need."""
-    open_runs = {run.name for run in runs if not is_done(run, place)}
+def to_do(runs: Sequence[Run], place: Place, renew: bool = False) -> list[Run]:
+    """The runs that are not done, with ``renew`` also those that other code has done, and the source models that they need."""
+    open_runs = {run.name for run in runs if not is_done(run, place) or (renew and not is_of_today(run, place))}
     needed = {run.source.name: run.source for run in runs if run.name in open_runs and run.source}
     lacking = {name for name, source in needed.items() if not has_model(source, place)}
     sources = [source for name, source in needed.items() if name in lacking and name not in {r.name for r in runs}]
@@ -93,9 +99,9 @@ def training_records(run: Run, fold: Fold) -> int:
     return round(len(fold.train) / (1 - share))
 
 
-def plan_table(runs: Sequence[Run], place: Place, workers: int) -> str:
+def plan_table(runs: Sequence[Run], place: Place, workers: int, renew: bool = False) -> str:
     """What there is to do, a line for each system of each transfer."""
-    waiting = {run.name for run in to_do(runs, place)}
+    waiting = {run.name for run in to_do(runs, place, renew)}
     rows, total = [], 0.0
     for label in dict.fromkeys((run.transfer, run.encoder, run.system) for run in runs):
         own = [run for run in runs if (run.transfer, run.encoder, run.system) == label]
@@ -118,7 +124,9 @@ def plan_table(runs: Sequence[Run], place: Place, workers: int) -> str:
         "removed",
         "minutes",
     ]
-    return f"{text_table(header, rows)}\n\nabout {total / workers / 60:.0f} minutes with {workers} workers"
+    told = f"{text_table(header, rows)}\n\nabout {total / workers / 60:.0f} minutes with {workers} workers"
+    earlier = sum(run.name not in waiting and not is_of_today(run, place) for run in runs)
+    return f"{told}; {earlier} runs were done by other code than today's: --renew does them again" if earlier else told
 
 
 def work(run: Run, place: Place, keep: bool) -> dict[str, Any]:
@@ -204,7 +212,9 @@ def rerun(run: Run, place: Place, keep: bool = False) -> bool:
     if run.source and not has_model(run.source, place):
         train_source(run, place)
     if before["key"] != run.key:
-        print(f"config, data or code of {run.name} changed since: expect other predictions")
+        print(f"config or data of {run.name} changed since: expect other predictions")
+    elif not is_of_today(run, place):
+        print(f"the code changed since {run.name} was made: expect other predictions")
     apart = replace(place, work=place.work / "rerun")
     after = execute(run, place, keep) if run.source else execute(run, apart)
     same = before["predictions"] == after["predictions"]
@@ -241,6 +251,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help="do one run again, its source model too where that is not there, and compare the predictions",
     )
+    parser.add_argument("--renew", action="store_true", help="do again what was done by other code than today's")
     parser.add_argument("--quick", action="store_true", help="rehearse: one fold, one epoch, a few records, seed 1")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time, a core each")
     return parser.parse_args(arguments)
@@ -267,9 +278,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = [run for run in runs if not args.seeds or run.seed in args.seeds]
     if not runs:
         raise ValueError(f"--only {' '.join(args.only)}: no such transfer or run in the plan")
-    print(plan_table(runs, place, args.workers))
+    print(plan_table(runs, place, args.workers, args.renew))
     if not args.plan:
-        failed = do(to_do(runs, place), place, plan, args.workers)
+        failed = do(to_do(runs, place, args.renew), place, plan, args.workers)
         leave_best(everything, place, plan, place.work if args.quick else ROOT / "outputs")
         if failed:
             print(f"{len(failed)} runs failed, their logs are in {place.work / 'runs'}: {', '.join(failed)}")

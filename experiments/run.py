@@ -42,7 +42,7 @@ from finener.training.phases import run_phase
 from finener.training.results import versions
 from finener.training.start import set_encoder_dtype
 
-# What a run's numbers depend on; the rest of the program only plans, and its data are hashed.
+# The code that a run's numbers depend on; the rest of the program only plans, and its data are hashed.
 PARTS = ("*_finener.py", "prediction/*.py", "metrics/*.py", "training/*.py")
 CODE = (*(path for part in PARTS for path in sorted(ROOT.glob(part))), ROOT / "experiments" / "run.py")
 SOURCE_SAMPLE = 200  # records that tell what fine-tuning forgets
@@ -83,7 +83,7 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """Hash of all that its result depends on: config, types, data, code, and the same of its source model."""
+        """Hash of what is asked for: config, types, data, and the same of its source model. The code is told apart: see CODE."""
         files = [path for path in (self.ontology, self.mapping) if path]
         content = {
             "config": self.config,
@@ -91,7 +91,6 @@ class Run:
             "seed": self.seed,
             "files": [hashlib.sha256((ROOT / path).read_bytes()).hexdigest() for path in files],
             "data": [fold.hashes for fold in self.folds],
-            "code": code_hash(CODE),
             "source": self.source and self.source.key,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -181,6 +180,7 @@ def execute(run: Run, place: Place, keep: bool = False) -> dict[str, Any]:
         "system": run.system,
         "seed": run.seed,
         "key": run.key,
+        "code": code_hash(CODE),
         "command": f"python -m finener.experiments --only {run.name}",
         "config": run.config,
         "source": run.source and run.source.name,

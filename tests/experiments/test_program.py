@@ -28,6 +28,17 @@ def test_what_is_done_is_skipped_and_what_changed_is_done_again(tmp_path):
     assert program.to_do([source, first, changed], place) == [changed]
 
 
+def test_what_other_code_has_done_stays_unless_it_is_to_be_renewed(tmp_path, monkeypatch):
+    place, run = Place(tmp_path / "work", tmp_path / "results"), a_run(config={})
+    finish(run, place)
+    assert program.to_do([run], place) == program.to_do([run], place, renew=True) == []
+    assert "other code" not in program.plan_table([run], place, 1)
+    monkeypatch.setattr(program, "code_hash", lambda files: "other")
+    assert program.to_do([run], place) == [] and program.to_do([run], place, renew=True) == [run]
+    assert "; 1 runs were done by other code than today's: --renew" in program.plan_table([run], place, 1)
+    assert "other code" not in program.plan_table([run], place, 1, renew=True)
+
+
 def test_a_source_model_that_is_not_there_is_trained_again_only_when_it_is_needed(tmp_path):
     place = Place(tmp_path / "work", tmp_path / "results")
     source = a_run(transfer="yago", system="s", phase="source")
@@ -99,7 +110,7 @@ def test_the_model_that_is_left_is_the_best_of_all_runs_whatever_was_asked_for(m
     monkeypatch.setattr(program, "plan_table", lambda runs, *args: "")
     monkeypatch.setattr(program, "do", lambda runs, *args: seen.update(done=runs) or [])
     monkeypatch.setattr(program, "leave_best", lambda runs, *args: seen.update(judged=runs))
-    monkeypatch.setattr(program, "to_do", lambda runs, place: runs)
+    monkeypatch.setattr(program, "to_do", lambda runs, *args: runs)
     assert program.main(["--data", "x", "--only", "aida-minilm-soft-*", "--seeds", "1", "7"]) == 0
     assert [run.name for run in seen["done"]] == ["aida-minilm-soft-1", "aida-minilm-soft-7"]
     assert {"aida-minilm-plain-1", "aida-mpnet-soft-2", "figer-mpnet-several-1"} <= {run.name for run in seen["judged"]}
