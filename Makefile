@@ -9,7 +9,7 @@ SILVER := outputs/silver/report.json
 # Threads that wait give up their core soon: with the default, one other busy process on a small machine slows training many times over.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: install base-encoder quickstart test test-all lint results experiments feedback
+.PHONY: install base-encoder quickstart test test-all lint results experiments release-models feedback
 
 install: .venv/installed
 
@@ -53,6 +53,10 @@ base-encoder: .venv/installed
 DATA ?= ../shared/data
 experiments: base-encoder
 	$(BIN)/python -m finener.experiments --data $(DATA)
+
+# The models of docs/release.md; hours, stoppable and resumable. PLAN=1 only tells what there is to make.
+release-models: base-encoder
+	$(BIN)/python -m finener.release --data $(DATA) $(if $(PLAN),--plan)
 
 # The feedback round of docs/training.md, on the model that `make quickstart` leaves; minutes.
 feedback: .venv/installed

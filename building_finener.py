@@ -25,6 +25,9 @@ class Building(PreTrainedModel):
     """The part of :class:`~finener.modeling_finener.FinenerForTokenClassification` that makes and extends models."""
 
     fresh_start: str | None = None  # "names" or "random" of a head that was just made; training reads it
+    encoder_autocast: torch.dtype | None = (
+        None  # in which the encoder multiplies matrices; None: in that of its weights. Not saved.
+    )
 
     @classmethod
     def from_encoder(
@@ -33,6 +36,7 @@ class Building(PreTrainedModel):
         ontology: Ontology,
         *,
         start: str = "names",
+        autocast: torch.dtype | None = None,
         revision: str = "main",
         token: str | bool | None = None,
         cache_dir: str | os.PathLike | None = None,
@@ -45,6 +49,8 @@ class Building(PreTrainedModel):
             ontology: the source types.
             start: ``names``: each type's vector starts at the encoder's embedding of its label and its parents' labels, so
                 ``type_vector_size`` is the encoder's. ``random``: as in the paper.
+            autocast: in what the encoder multiplies matrices, for the names and until the model is loaded again, such as
+                ``torch.bfloat16``; None: in the weights' own.
             revision, token, cache_dir: which version of ``encoder`` on the Hub, with whose rights, kept where; as in transformers.
             **knobs: of :class:`FinenerConfig`. ``use_word_shape`` defaults to True where the tokenizer lower-cases.
 
@@ -74,6 +80,7 @@ class Building(PreTrainedModel):
             )
         model.encoder.load_state_dict(pretrained.state_dict())
         model.config.name_or_path, model.config._commit_hash = encoder, revision  # for own_tokenizer
+        model.encoder_autocast = autocast
         if start == "names":
             model.type_head.score.weight.data.copy_(model._embed_types(ontology, tokenizer))
         model.fresh_start = start
@@ -132,8 +139,9 @@ class Building(PreTrainedModel):
 
     def _embed_types(self, ontology: Ontology, tokenizer: Any) -> Tensor:
         """The encoder's embeddings of the types' names, (C, encoder size), without dropout, though the model be in training."""
-        mode = self.training
-        vectors = embed_names(self.eval().encoder, tokenizer, [ontology.name_path(t) for t in ontology.ids])
+        mode, dtype = self.training, self.encoder_autocast
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            vectors = embed_names(self.eval().encoder, tokenizer, [ontology.name_path(t) for t in ontology.ids])
         self.train(mode)
         return vectors
 

@@ -40,7 +40,7 @@ from finener.training.direct import DIRECT_THRESHOLDS
 from finener.training.encoder_states import WordStateCache
 from finener.training.phases import run_phase
 from finener.training.results import versions
-from finener.training.start import set_encoder_dtype
+from finener.training.start import read_dtype
 
 # The code that a run's numbers depend on; the rest of the program only plans, and its data are hashed.
 PARTS = ("*_finener.py", "prediction/*.py", "metrics/*.py", "training/*.py")
@@ -215,14 +215,14 @@ def run_fold(run: Run, fold: Fold, place: Place, measure_source: bool) -> dict[s
     dtype = (run.config or run.source.config).get("encoder_dtype", "float32")
     if run.phase == "direct":
         pipe = load_pipeline(str(source_model(run, place)))
-        set_encoder_dtype(pipe.model, dtype)
+        pipe.model.encoder_autocast = read_dtype(dtype)
         reuse_states(pipe, texts, place.states)
         told |= predict_direct(run, fold, pipe)
     else:
         (args, training), *_ = parse_arguments(["--config", str(write_config(run, fold, place))])
         told["dev"] = run_phase(args, training)["dev"]
         pipe = load_pipeline(training_folder := str(place.model(run, fold)))
-        set_encoder_dtype(pipe.model, dtype)
+        pipe.model.encoder_autocast = read_dtype(dtype)
         if run.config["freeze"] != "nothing":
             reuse_states(pipe, texts, place.states)
         told |= choose_thresholds(pipe, fold.dev, run.phase) if fold.dev and run.phase != "source" else {}

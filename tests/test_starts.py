@@ -308,3 +308,14 @@ def test_from_encoder_passes_the_hub_arguments_to_every_load(encoder_folder, sou
     hub = {"revision": "v1", "token": "secret", "cache_dir": str(tmp_path)}
     FinenerForTokenClassification.from_encoder(encoder_folder, source, **hub)
     assert len(asked) >= 3 and all(kwargs == hub for kwargs in asked)
+
+
+def test_names_may_be_embedded_in_bfloat16(encoder_folder, source):
+    exact, rounded = (
+        FinenerForTokenClassification.from_encoder(encoder_folder, source, autocast=dtype)
+        for dtype in (None, torch.bfloat16)
+    )
+    vectors = [model.type_head.score.weight.detach() for model in (exact, rounded)]
+    assert not torch.equal(*vectors) and vectors[1].dtype == torch.float32
+    torch.testing.assert_close(*vectors, rtol=0, atol=0.02)
+    assert (exact.encoder_autocast, rounded.encoder_autocast) == (None, torch.bfloat16)

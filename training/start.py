@@ -38,7 +38,9 @@ def encoder_path(name: str | None) -> str:
         raise ArgumentError(f"encoder {name}: the package is not installed or carries no model ({error})") from error
 
 
-def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, PreTrainedTokenizerBase]:
+def build_model(
+    args: FinenerArguments, encoder_dtype: str = "float32"
+) -> tuple[FinenerForTokenClassification, PreTrainedTokenizerBase]:
     """The phase's model and its tokenizer, the types of a new head at their starts. Raises ArgumentError on what does not fit."""
     if args.type_start not in TYPE_STARTS:
         raise ArgumentError(f"type_start must be one of {', '.join(TYPE_STARTS)}; got {args.type_start!r}")
@@ -46,7 +48,7 @@ def build_model(args: FinenerArguments) -> tuple[FinenerForTokenClassification, 
         raise ArgumentError(
             "type_start: mapping is of fine-tuning, and needs mapping: the TSV of source type → target type"
         )
-    model = _on_encoder(args) if args.phase == "pretrain" else _on_pretrained(args)
+    model = _on_encoder(args, read_dtype(encoder_dtype)) if args.phase == "pretrain" else _on_pretrained(args)
     try:
         tokenizer = model.own_tokenizer()
     except ValueError as error:
@@ -64,10 +66,12 @@ def _start(args: FinenerArguments) -> str:
     return "random" if args.type_start == "random" else "names"
 
 
-def _on_encoder(args: FinenerArguments) -> FinenerForTokenClassification:
+def _on_encoder(args: FinenerArguments, autocast: torch.dtype | None) -> FinenerForTokenClassification:
     place, ontology = encoder_path(args.encoder), read_ontology(args.ontology, "ontology")
     try:
-        return FinenerForTokenClassification.from_encoder(place, ontology, start=_start(args), **args.knobs)
+        return FinenerForTokenClassification.from_encoder(
+            place, ontology, start=_start(args), autocast=autocast, **args.knobs
+        )
     except ValueError as error:
         raise ArgumentError(f"encoder {args.encoder!r}, knobs {args.knobs}: {error}") from error
     except OSError as error:
@@ -109,11 +113,11 @@ def freeze_parts(model: FinenerForTokenClassification, settings: TrainerSettings
         )
 
 
-def set_encoder_dtype(model: FinenerForTokenClassification, dtype: str) -> None:
-    """In what the encoder multiplies matrices, until the model is loaded again. Raises ArgumentError on what is not there."""
-    if dtype not in ENCODER_DTYPES:
-        raise ArgumentError(f"encoder_dtype must be one of {', '.join(ENCODER_DTYPES)}; got {dtype!r}")
-    model.encoder_autocast = ENCODER_DTYPES[dtype]
+def read_dtype(name: str) -> torch.dtype | None:
+    """What ``encoder_dtype`` names, None for that of the weights. Raises ArgumentError on what is not there."""
+    if name not in ENCODER_DTYPES:
+        raise ArgumentError(f"encoder_dtype must be one of {', '.join(ENCODER_DTYPES)}; got {name!r}")
+    return ENCODER_DTYPES[name]
 
 
 def default_weights(model: FinenerForTokenClassification, settings: TrainerSettings) -> dict[str, float]:
