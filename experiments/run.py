@@ -225,12 +225,12 @@ def run_fold(run: Run, fold: Fold, place: Place, measure_source: bool) -> dict[s
         pipe.model.encoder_autocast = read_dtype(dtype)
         if run.config["freeze"] != "nothing":
             reuse_states(pipe, texts, place.states)
-        told |= choose_thresholds(pipe, fold.dev, run.phase) if fold.dev and run.phase != "source" else {}
+        told |= choose_thresholds(pipe, fold.dev, run.phase) if fold.dev else {}
         pipe.model.config.save_pretrained(training_folder)
         told["given"] = list(predict_records(pipe, fold.test, gold_mentions=True))
         exhaustive = all(r["exhaustive"] for r in fold.test)
         told["predicted"] = told["strict"] = list(predict_records(pipe, fold.test)) if exhaustive else told["given"]
-        if "thresholds" in told:
+        if "thresholds" in told and exhaustive:
             setattr(pipe.model.config, threshold_knob(run.phase), told["thresholds"]["strict"])
             told["strict"] = list(predict_records(pipe, fold.test))
     ontology = Ontology.from_json(ROOT / run.ontology)
@@ -304,12 +304,17 @@ def threshold_knob(phase: str) -> str:
 
 
 def choose_thresholds(pipe: FinenerPipeline, dev: Sequence[Record], phase: str) -> dict[str, Any]:
-    """The thresholds that are best on dev, by measure, and what they reach there; sets the one for pairs."""
-    config = pipe.model.config
+    """The thresholds that are best on dev, by measure, and what they reach there; sets the one for pairs.
+
+    Of a source model they are chosen on the given mentions of the typed records: silver does not mark every mention.
+    """
+    config, is_source = pipe.model.config, phase == "source"
     ontology = config.target_ontology or config.ontology
     setattr(config, threshold_knob(phase), 0.0)  # so that nothing is cut
     is_path = phase == "finetune" and config.target_activation == "softmax"
-    scores = dev_scores(dev, list(predict_records(pipe, dev)), ontology, is_path=is_path)
+    if is_source:
+        dev = [{**record, "exhaustive": True} for record in dev if record["typed"]]
+    scores = dev_scores(dev, predict_records(pipe, dev, gold_mentions=is_source), ontology, is_path=is_path)
     best = {measure: tune(scores, ontology, "global", measure) for measure in MEASURES}
     setattr(config, threshold_knob(phase), best["pairs"])
     return {"thresholds": best, "dev_f1": {name: f1(scores, ontology, best[name]) for name, f1 in MEASURES.items()}}

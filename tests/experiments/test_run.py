@@ -114,6 +114,20 @@ def test_direct_has_a_threshold_for_each_measure_too(tiny_run, tmp_path, target)
     assert told["scores"]["typed_f1"] == pytest.approx(scores_of(place, run, "strict", target).get("typed_f1", 0.0))
 
 
+def test_a_source_models_threshold_is_chosen_on_given_mentions_of_silver(tiny_run, encoder_folder, source):
+    run, _, place = tiny_run
+    named = [record(str(i), "Ann saw Rome.", ("Ann", "person"), ontology="src") for i in range(6)]
+    silver = [{**r, "exhaustive": False} for r in named]  # Rome is not marked
+    untyped = {**named[3], "id": "u", "typed": False, "ontology": "", "mentions": []}
+    fold = Fold("all", named[:3], [*silver[3:4], untyped], silver[4:])
+    config = {**TINY, "knobs": {}, "encoder": str(encoder_folder), "num_train_epochs": 30}
+    told = execute(replace(run.source, folds=[fold], config=config), place, keep=True)
+    assert told["folds"][0]["dev_f1"]["pairs"] == 1.0 == told["scores"]["given_micro_f1"]
+    assert "pair_f1" not in told["scores"], "what silver does not mark is no mistake"
+    kept = FinenerConfig.from_pretrained(place.model(run.source, fold))
+    assert kept.type_threshold == told["folds"][0]["thresholds"]["pairs"]
+
+
 def test_a_rerun_trains_the_source_model_that_it_lacks_and_keeps_it(tiny_run, encoder_folder, capsys):
     run, _, place = tiny_run
     named = [record(str(i), "Ann saw Rome.", ("Ann", "person"), ("Rome", "place"), ontology="src") for i in range(4)]
