@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,7 +19,6 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from finener.data_scripts.silver.executors import end_with_parent
@@ -129,9 +127,9 @@ def plan_table(runs: Sequence[Run], place: Place, workers: int, renew: bool = Fa
     return f"{told}; {earlier} runs were done by other code than today's: --renew does them again" if earlier else told
 
 
-def work(run: Run, place: Place, keep: bool) -> dict[str, Any]:
-    """Does a run in a worker and writes its result, whole or not at all."""
-    result = execute(run, place, keep)
+def work(run: Run, place: Place) -> dict[str, Any]:
+    """Does a run in a worker and writes its result, whole or not at all. Source models stay."""
+    result = execute(run, place, keep=run.phase == "source")
     if run.phase == "source":
         key_file(run, place).write_text(run.key, encoding="utf-8")
     place.results.mkdir(parents=True, exist_ok=True)
@@ -141,12 +139,7 @@ def work(run: Run, place: Place, keep: bool) -> dict[str, Any]:
     return result
 
 
-def is_kept(run: Run, plan: Mapping[str, Any]) -> bool:
-    """Whether a run's models stay: source models, and those of which the best is left in outputs/."""
-    return run.phase == "source" or (run.transfer in plan["keep"] and run.seed == 1 and run.phase != "direct")
-
-
-def do(runs: Sequence[Run], place: Place, plan: Mapping[str, Any], workers: int) -> list[str]:
+def do(runs: Sequence[Run], place: Place, workers: int) -> list[str]:
     """Does the runs, source models first, several at a time, and returns the names of those that failed."""
     started, done, failed = time.time(), 0, []
     for is_source in (True, False):
@@ -155,7 +148,7 @@ def do(runs: Sequence[Run], place: Place, plan: Mapping[str, Any], workers: int)
         stage.sort(key=lambda run: -estimate(run, place))
         pool = ProcessPoolExecutor(max(1, min(workers, len(stage))), get_context("spawn"), initializer=end_with_parent)
         try:
-            waiting = {pool.submit(work, run, place, is_kept(run, plan)): run for run in stage}
+            waiting = {pool.submit(work, run, place): run for run in stage}
             for future in as_completed(waiting):
                 done += 1
                 if error := future.exception():
@@ -176,28 +169,7 @@ def summary(result: Mapping[str, Any]) -> str:
     return f"{result['name']}: {', '.join(scores)}; {result['seconds']:.0f} s"
 
 
-def leave_best(runs: Sequence[Run], place: Place, plan: Mapping[str, Any], outputs: Path) -> None:
-    """Copies, of each transfer that the plan keeps, the first fold's model of the system with the best mean dev score of seed 1."""
-    for transfer in plan["keep"]:
-        own = [run for run in runs if run.transfer == transfer and is_kept(run, plan) and is_done(run, place)]
-        if not own:
-            continue
-        run = max(own, key=lambda run: fmean(fold["dev_f1"]["pairs"] for fold in read_result(run, place)["folds"]))
-        model = place.model(run, run.folds[0])
-        if model.is_dir():
-            shutil.rmtree(outputs / transfer, ignore_errors=True)
-            shutil.copytree(model, outputs / transfer)
-            shutil.copy(
-                place.work / "runs" / run.name / run.folds[0].name / "config.yaml", outputs / transfer / "train.yaml"
-            )
-            print(f"{outputs / transfer} holds the model of {run.name}, first fold: the best on dev")
-        else:
-            print(
-                f"{run.name} is the best on dev, but its model is not in {model}: do it again with --rerun {run.name}"
-            )
-
-
-def rerun(run: Run, place: Place, keep: bool = False) -> bool:
+def rerun(run: Run, place: Place) -> bool:
     """Does a run again, and tells whether the predictions are the same.
 
     Results stay as they are. Of a run that starts from a source model which is not there, this is trained first, and kept. A source
@@ -216,7 +188,7 @@ def rerun(run: Run, place: Place, keep: bool = False) -> bool:
     elif not is_of_today(run, place):
         print(f"the code changed since {run.name} was made: expect other predictions")
     apart = replace(place, work=place.work / "rerun")
-    after = execute(run, place, keep) if run.source else execute(run, apart)
+    after = execute(run, place if run.source else apart)
     same = before["predictions"] == after["predictions"]
     print(f"again:  {summary(after)}\nbefore: {summary(before)}\npredictions are {'the same' if same else 'DIFFERENT'}")
     return same
@@ -273,15 +245,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not named:
             some = ", ".join(run.name for run in everything[:5])
             raise ValueError(f"no run {args.rerun!r} in the plan; it has {some}, …")
-        return 0 if rerun(named[0], place, is_kept(named[0], plan)) else 1
+        return 0 if rerun(named[0], place) else 1
     runs = [run for run in everything if any(fnmatch(run.name, p) or run.transfer == p for p in args.only)]
     runs = [run for run in runs if not args.seeds or run.seed in args.seeds]
     if not runs:
         raise ValueError(f"--only {' '.join(args.only)}: no such transfer or run in the plan")
     print(plan_table(runs, place, args.workers, args.renew))
     if not args.plan:
-        failed = do(to_do(runs, place, args.renew), place, plan, args.workers)
-        leave_best(everything, place, plan, place.work if args.quick else ROOT / "outputs")
+        failed = do(to_do(runs, place, args.renew), place, args.workers)
         if failed:
             print(f"{len(failed)} runs failed, their logs are in {place.work / 'runs'}: {', '.join(failed)}")
             return 1

@@ -65,8 +65,8 @@ def test_work_writes_a_result_whole_and_marks_source_models(tmp_path, monkeypatc
     place = Place(tmp_path / "work", tmp_path / "results")
     source = a_run(transfer="yago", system="s", phase="source")
     place.model(source, source.folds[0]).mkdir(parents=True)
-    monkeypatch.setattr(program, "execute", lambda run, place, keep: {"key": run.key, "seconds": 1.0})
-    program.work(source, place, keep=True)
+    monkeypatch.setattr(program, "execute", lambda run, place, keep=False: {"key": run.key, "seconds": 1.0})
+    program.work(source, place)
     assert program.is_done(source, place) and program.has_model(source, place)
     assert [p.name for p in place.results.iterdir()] == ["yago-minilm-s-1.json"]
 
@@ -79,40 +79,20 @@ def test_rerun_tells_whether_the_predictions_are_the_same(tmp_path, monkeypatch,
         program.rerun(run, place)
     place.result(run).write_text(json.dumps(told), encoding="utf-8")
     leave_model(source, place)
-    monkeypatch.setattr(program, "execute", lambda run, place, keep: told)
+    monkeypatch.setattr(program, "execute", lambda run, place, keep=False: told)
     assert program.rerun(run, place)
-    monkeypatch.setattr(program, "execute", lambda run, place, keep: told | {"predictions": "abd"})
+    monkeypatch.setattr(program, "execute", lambda run, place, keep=False: told | {"predictions": "abd"})
     assert not program.rerun(run, place)
     assert "DIFFERENT" in capsys.readouterr().out
 
 
-def test_the_best_model_on_dev_of_seed_one_is_left(tmp_path):
-    place = Place(tmp_path / "work", tmp_path / "results")
-    place.results.mkdir()
-    runs = [a_run(system=s, seed=seed) for s in ("soft", "plain") for seed in (1, 2)]
-    for run, dev in zip(runs, (0.4, 0.9, 0.6, 0.1), strict=True):
-        told = {"key": run.key, "folds": [{"dev_f1": {"pairs": dev, "strict": 0.0}}] * 2}
-        place.result(run).write_text(json.dumps(told), encoding="utf-8")
-        place.model(run, run.folds[0]).mkdir(parents=True)
-        (place.model(run, run.folds[0]) / "config.json").write_text(run.name, encoding="utf-8")
-        config = place.work / "runs" / run.name / "all" / "config.yaml"
-        config.parent.mkdir(parents=True)
-        config.write_text(f"system: {run.system}", encoding="utf-8")
-    program.leave_best(runs, place, PLAN, tmp_path / "outputs")
-    left = tmp_path / "outputs" / "aida"
-    assert (left / "config.json").read_text(encoding="utf-8") == "aida-minilm-plain-1"
-    assert (left / "train.yaml").read_text(encoding="utf-8") == "system: plain", "how it was trained"
-
-
-def test_the_model_that_is_left_is_the_best_of_all_runs_whatever_was_asked_for(monkeypatch, capsys):
+def test_what_is_asked_for_is_done_also_with_seeds_that_the_plan_does_not_name(monkeypatch):
     seen = {}
     monkeypatch.setattr(program, "prepare", lambda *args: corpora())
     monkeypatch.setattr(program, "plan_table", lambda runs, *args: "")
     monkeypatch.setattr(program, "do", lambda runs, *args: seen.update(done=runs) or [])
-    monkeypatch.setattr(program, "leave_best", lambda runs, *args: seen.update(judged=runs))
     monkeypatch.setattr(program, "to_do", lambda runs, *args: runs)
     assert program.main(["--data", "x", "--only", "aida-minilm-soft-*", "--seeds", "1", "7"]) == 0
     assert [run.name for run in seen["done"]] == ["aida-minilm-soft-1", "aida-minilm-soft-7"]
-    assert {"aida-minilm-plain-1", "aida-mpnet-soft-2", "figer-mpnet-several-1"} <= {run.name for run in seen["judged"]}
     with pytest.raises(ValueError, match="no such transfer or run"):
         program.main(["--data", "x", "--only", "nothing"])
