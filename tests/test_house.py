@@ -21,7 +21,7 @@ HUB = (
 HUB_PACKAGES = {"torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "numpy"}
 # From the bottom to the top; a room imports itself and what is below it.
 ORDER = ["paths", "hub", "data_scripts", "prediction", "metrics", "training", "top"]
-TOP = {"experiments", "scripts", "benchmarks", "cli", "__main__", "train_finener", "predict_finener"}
+TOP = {"experiments", "release", "scripts", "benchmarks", "cli", "__main__", "train_finener", "predict_finener"}
 LAZY = {"__init__"}  # names its modules as text, and imports them when they are asked for
 
 
@@ -30,7 +30,7 @@ def python_files(*folders: str) -> list[Path]:
     return sorted(path for path in found if not {".venv", "outputs", "build"} & set(path.relative_to(ROOT).parts))
 
 
-ROOMS = ("data_scripts", "prediction", "metrics", "training", "experiments", "scripts", "benchmarks")
+ROOMS = ("data_scripts", "prediction", "metrics", "training", "experiments", "release", "scripts", "benchmarks")
 OURS = [*sorted(ROOT.glob("*.py")), *python_files(*ROOMS)]
 
 
