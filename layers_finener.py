@@ -6,6 +6,9 @@ L gold types per mention (padded), C source types, K target types, F shape featu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -146,8 +149,12 @@ def pool_mentions(states: Tensor, spans: Tensor) -> Tensor:
 class TypeHead(nn.Module):
     """Scores a mention's state against one vector per type: (M, H) → (M, C)."""
 
+    below_gold_weight = 1.0  # see typing_loss; the trainer sets it, and it is not saved
+
     def __init__(self, state_size: int, config: FinenerConfig):
         super().__init__()
+        self.config = config
+        self.dag: TypeRows | None = None  # built when the loss first needs it
         size = config.type_vector_size
         self.project = nn.Linear(state_size, size) if size else nn.Identity()
         self.score = nn.Linear(size or state_size, len(config.ontology))
@@ -156,6 +163,15 @@ class TypeHead(nn.Module):
         """Raw logits (M, C) of mention states (M, H), and the vectors that the types' vectors are compared with."""
         vectors = self.project(mentions)
         return self.score(vectors), vectors
+
+    def loss(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """:func:`typing_loss` of (M, C) logits and (M, L) labels; types below the gold ones weigh ``below_gold_weight``."""
+        if self.below_gold_weight == 1.0:
+            return typing_loss(logits, labels)
+        if self.dag is None or self.dag.parents[0].device != logits.device:
+            self.dag = type_rows(self.config.ontology, logits.device)
+        below = below_gold(labels, self.dag)
+        return typing_loss(logits, labels, torch.where(below, self.below_gold_weight, 1.0))
 
 
 class ConversionHead(nn.Module):
@@ -247,6 +263,58 @@ def credit_rows(weights: Tensor, ontology: Ontology) -> CreditRows:
 SparseRows = tuple[Tensor, Tensor, Tensor]
 
 
+class TypeRows(NamedTuple):
+    """Of each type its parents, and all types below it: first entry of each row (C + 1), and columns (n)."""
+
+    parents: tuple[Tensor, Tensor]
+    below: tuple[Tensor, Tensor]
+
+
+def type_rows(ontology: Ontology, device: torch.device) -> TypeRows:
+    """The rows of a type system, on a device."""
+    below: list[list[int]] = [[] for _ in ontology.ids]
+    for i, ancestors in enumerate(ontology.ancestors):
+        for j in ancestors:
+            below[j].append(i)
+    return TypeRows(*(_rows(lists, device) for lists in (ontology.parents, below)))
+
+
+def _rows(lists: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    ends = torch.tensor([len(row) for row in lists]).cumsum(0)
+    columns = torch.tensor([i for row in lists for i in row], dtype=torch.long)
+    return nn.functional.pad(ends, (1, 0)).to(device), columns.to(device)
+
+
+def _entries(starts: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The entries of some rows (n) of a sparse matrix, and for each of them which of the n it is of."""
+    first, length = starts[rows], starts[rows + 1] - starts[rows]
+    before = length.cumsum(0) - length  # entries of the rows before
+    entry = torch.arange(int(length.sum()), device=rows.device) + (first - before).repeat_interleave(length)
+    return entry, torch.arange(len(rows), device=rows.device).repeat_interleave(length)
+
+
+def below_gold(labels: Tensor, dag: TypeRows) -> Tensor:
+    """Whether a type is below one of a mention's most specific gold types, and so neither gold nor known to be wrong.
+
+    Args:
+        labels: (M, L) closed gold types, -1 padding. dag: of the C types.
+
+    Returns:
+        (M, C) bool.
+    """
+    mention, place = (labels >= 0).nonzero(as_tuple=True)
+    gold = labels[mention, place]
+    is_lowest = torch.zeros(len(labels), len(dag.parents[0]) - 1, dtype=torch.bool, device=labels.device)
+    is_lowest[mention, gold] = True
+    entry, of = _entries(dag.parents[0], gold)
+    is_lowest[mention[of], dag.parents[1][entry]] = False
+    mention, lowest = is_lowest.nonzero(as_tuple=True)
+    entry, of = _entries(dag.below[0], lowest)
+    below = torch.zeros_like(is_lowest)
+    below[mention[of], dag.below[1][entry]] = True
+    return below
+
+
 def sparse_rows(entries: CreditRows, size: int) -> SparseRows:
     """Sorted entries of a (``size``, ``size``) matrix, its rows found in one step."""
     gold, predicted, credit = zip(*entries, strict=True)
@@ -271,19 +339,21 @@ def detection_loss(crf: LinearChainCRF, emissions: Tensor, labels: Tensor, mask:
     return crf.nll(emissions, labels.clamp(min=0), mask) * labelled.any(1), labelled.sum(1)
 
 
-def typing_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def typing_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Binary cross entropy of each mention, summed over its types, and the number of its gold types: (M,) and (M,).
 
     Dividing by the gold types rather than by M·C keeps the loss's scale, and so its weight, the same for 100 or 10,000 types.
 
     Args:
         logits: (M, C) raw. labels: (M, L) closed gold types, -1 padding; a row of padding only loses nothing.
+        weights: (M, C) of each mention's types, at least 0; None: all 1.
     """
     typed = (labels >= 0).any(1)
     rows = labels[typed]
     gold = _multi_hot(rows, logits.shape[1])
-    losses = nn.functional.binary_cross_entropy_with_logits(logits[typed].float(), gold, reduction="none").sum(1)
-    return _at(typed, losses), (labels >= 0).sum(1)
+    weights = None if weights is None else weights[typed]
+    losses = nn.functional.binary_cross_entropy_with_logits(logits[typed].float(), gold, weights, reduction="none")
+    return _at(typed, losses.sum(1)), (labels >= 0).sum(1)
 
 
 def conversion_loss(logits: Tensor, labels: Tensor, credit: SparseRows) -> tuple[Tensor, Tensor]:
@@ -298,12 +368,8 @@ def conversion_loss(logits: Tensor, labels: Tensor, credit: SparseRows) -> tuple
     logits, labels = logits[typed].float(), labels[typed]
     starts, columns, values = credit
     mention, place = (labels >= 0).nonzero(as_tuple=True)
-    gold = labels[mention, place]
-    first, length = starts[gold], starts[gold + 1] - starts[gold]
-    share = 1.0 / (labels >= 0).sum(1)
-    before = length.cumsum(0) - length  # entries of the labels before
-    entry = torch.arange(int(length.sum()), device=labels.device) + (first - before).repeat_interleave(length)
-    owner = mention.repeat_interleave(length)
+    entry, of = _entries(starts, labels[mention, place])
+    owner, share = mention[of], 1.0 / (labels >= 0).sum(1)
     target = torch.zeros_like(logits).index_put_((owner, columns[entry]), values[entry] * share[owner], accumulate=True)
     return _at(typed, -(target * logits.log_softmax(1)).sum(1)), typed.long()
 

@@ -29,7 +29,6 @@ from .layers_finener import (
     flat_spans,
     pool_mentions,
     spans_of_tags,
-    typing_loss,
 )
 
 # transformers carries what is imported relatively to and from the Hub: so a saved folder is a whole repo.
@@ -274,7 +273,7 @@ class FinenerForTokenClassification(Building):
         if labels is not None:
             parts["detection"] = detection_loss(self.crf, emissions, labels, mask)
         if mention_spans is not None and type_labels is not None:
-            parts["typing"] = typing_loss(type_logits, flat_labels(mention_spans, type_labels))
+            parts["typing"] = self.type_head.loss(type_logits, flat_labels(mention_spans, type_labels))
         if mention_spans is not None and target_type_labels is not None and target_logits is not None:
             parts["conversion"] = self.conversion.loss(target_logits, flat_labels(mention_spans, target_type_labels))
         counts = {name: count.sum() for name, (_, count) in parts.items()}

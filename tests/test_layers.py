@@ -4,7 +4,18 @@ import pytest
 import torch
 
 from finener.configuration_finener import CreditRows
-from finener.layers_finener import B, I, O, conversion_loss, detection_loss, pool_mentions, sparse_rows, typing_loss
+from finener.layers_finener import (
+    B,
+    I,
+    O,
+    below_gold,
+    conversion_loss,
+    detection_loss,
+    pool_mentions,
+    sparse_rows,
+    type_rows,
+    typing_loss,
+)
 
 import tiny
 
@@ -55,6 +66,68 @@ def test_typing_loss_by_hand_leaves_out_mentions_without_types():
     second = sigmoid_loss(1, False) + sigmoid_loss(-1, False) + sigmoid_loss(0.5, True)
     assert losses.tolist() == pytest.approx([first, second, 0.0])
     assert counts.tolist() == [2, 1, 0]
+
+
+def closed_labels(ontology, *mentions: str) -> torch.Tensor:
+    """(M, L) of mentions whose types are joined by commas; "" has none."""
+    rows = [torch.tensor([ontology.index(t) for t in ontology.closure(filter(None, m.split(",")))]) for m in mentions]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1).long()
+
+
+BELOW = {
+    "person": {"artist"},
+    "artist": set(),
+    "organization": {"company", "museum", "artmuseum"},
+    "building": {"museum", "artmuseum"},
+    # museum has two parents: below the one gold type though the other is absent; gold, with both, where both are above it
+    "building,organization": {"museum", "artmuseum", "company"},
+    "museum": {"artmuseum"},
+    "physical": {"person", "artist", "place", "building", "museum", "artmuseum"},
+    # what is above another gold type tells no more than that one
+    "person,physical": {"artist"},
+    "artist,place": {"building", "museum", "artmuseum"},
+    "": set(),
+}
+
+
+def test_below_gold_are_those_below_the_most_specific_types_of_a_dag():
+    ontology = tiny.two_parent_ontology()
+    below = below_gold(closed_labels(ontology, *BELOW), type_rows(ontology, torch.device("cpu")))
+    assert below.shape == (len(BELOW), len(ontology))
+    found = [{ontology.ids[i] for i in row.nonzero()[:, 0].tolist()} for row in below]
+    assert dict(zip(BELOW, found, strict=True)) == BELOW
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25])
+def test_types_below_gold_weigh_less_in_the_typing_loss(tokenizer, weight):
+    """By hand: every other absent type counts as wrong, and what the loss is divided by stays the number of gold types."""
+    head, ontology = tiny.tiny_model(tokenizer).type_head, tiny.two_parent_ontology()
+    labels = closed_labels(ontology, *BELOW)
+    logits = torch.randn(len(BELOW), len(ontology), generator=torch.Generator().manual_seed(0), requires_grad=True)
+    head.below_gold_weight = weight
+    losses, counts = head.loss(logits, labels)
+    for mention, (types, below) in enumerate(BELOW.items()):
+        gold = set(ontology.closure(filter(None, types.split(","))))
+        assert counts[mention] == len(gold)
+        by_hand = [
+            sigmoid_loss(logits[mention, i].item(), t in gold) * (weight if t in below else 1.0)
+            for i, t in enumerate(ontology.ids)
+        ]
+        assert losses[mention].item() == pytest.approx(sum(by_hand) if gold else 0.0, rel=1e-5)
+    losses.sum().backward()
+    gradient = {
+        (types, t): logits.grad[mention, i].item()
+        for mention, types in enumerate(BELOW)
+        for i, t in enumerate(ontology.ids)
+    }
+    assert all((gradient[types, t] == 0) is (weight == 0) for types, below in BELOW.items() for t in below)
+    assert gradient["person", "place"] > 0 > gradient["person", "physical"]
+
+
+def test_with_a_weight_of_one_types_below_gold_are_wrong(tokenizer):
+    head, ontology = tiny.tiny_model(tokenizer).type_head, tiny.two_parent_ontology()
+    labels, logits = closed_labels(ontology, *BELOW), torch.randn(len(BELOW), len(ontology))
+    assert torch.equal(head.loss(logits, labels)[0], typing_loss(logits, labels)[0])
 
 
 IDENTITY = sparse_rows(CreditRows((i, i, 1.0) for i in range(4)), 4)

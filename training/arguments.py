@@ -131,6 +131,13 @@ class TrainerSettings:
         default=None,
         metadata={"help": "weight of the source typing loss; default: 1, and 0 where the model has target types"},
     )
+    below_gold_weight: float = field(
+        default=1.0,
+        metadata={
+            "help": "weight in the source typing loss of types below a mention's most specific gold types: 1 where these are all its "
+            "types, less where it may have finer ones that the data do not tell, 0 where nothing is known of them"
+        },
+    )
     conversion_weight: float = field(default=1.0, metadata={"help": "weight of the target typing loss"})
     cache_encoder_states: bool = field(default=True, metadata={"help": "compute a frozen encoder's states once"})
     encoder_states_folder: str | None = field(

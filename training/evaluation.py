@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import EvalPrediction
 
-from finener.layers_finener import LOSS_PARTS, detection_loss, flat_labels, typing_loss
+from finener.layers_finener import LOSS_PARTS, detection_loss, flat_labels
 from finener.metrics.counting import COUNTS, add_counts, count_detection, count_given, count_typed, scores_of_counts
 from finener.modeling_finener import FinenerForTokenClassification, FinenerOutput, Reading
 from finener.ontology_finener import Ontology
@@ -35,7 +35,7 @@ def record_losses(
     labels = {key: flat_labels(batch["mention_spans"], batch[key]) for key in ("type_labels", "target_type_labels")}
     parts = {
         "detection": detection_loss(model.crf, reading.emissions, batch["labels"], reading.mask),
-        "typing": typing_loss(given.type_logits, labels["type_labels"]),
+        "typing": model.type_head.loss(given.type_logits, labels["type_labels"]),
     }
     if model.conversion is not None:
         parts["conversion"] = model.conversion.loss(given.target_type_logits, labels["target_type_labels"])

@@ -120,6 +120,13 @@ def read_dtype(name: str) -> torch.dtype | None:
     return ENCODER_DTYPES[name]
 
 
+def set_below_gold_weight(model: FinenerForTokenClassification, weight: float) -> None:
+    """What types below the gold ones weigh in the typing loss, until the model is loaded again. Raises ArgumentError outside [0, 1]."""
+    if not 0.0 <= weight <= 1.0:
+        raise ArgumentError(f"below_gold_weight must lie in [0, 1]; got {weight}")
+    model.type_head.below_gold_weight = weight
+
+
 def default_weights(model: FinenerForTokenClassification, settings: TrainerSettings) -> dict[str, float]:
     """The weight of each loss part: as set; else 1, and 0 for detection that is frozen and for source types beside target types."""
     has_target, detection = model.conversion is not None, settings.detection_weight

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from finener.layers_finener import LOSS_PARTS
+from finener.training.arguments import ArgumentError
 from finener.training.collator import loss_counts, model_inputs
 
 import tiny
 from runs import SOURCE, TARGET, collate, parameters, record, still_model, trainer
 
 
-def after_one_step(tokenizer, folder, records, weights=None, batch_size=8, accumulation=1, **knobs):
+def after_one_step(tokenizer, folder, records, weights=None, batch_size=8, accumulation=1, settings=None, **knobs):
     model = still_model(tokenizer, target=True, **knobs)
     run = trainer(
         model,
@@ -24,6 +25,7 @@ def after_one_step(tokenizer, folder, records, weights=None, batch_size=8, accum
         per_device_train_batch_size=batch_size,
         gradient_accumulation_steps=accumulation,
         logging_steps=1,
+        **(settings or {}),
     )
     result = run.train()
     return parameters(model), result.training_loss, run.state.log_history[0]
@@ -49,6 +51,38 @@ def test_accumulating_small_batches_equals_one_large_batch(tokenizer, tmp_path, 
             torch.testing.assert_close(other[name], once[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
         parts = {k: v for k, v in log.items() if k.startswith("loss_")}
         assert {k: other_log[k] for k in parts} == pytest.approx(parts, rel=1e-5)
+
+
+def test_accumulation_is_exact_where_types_below_gold_weigh_less(tokenizer, tmp_path):
+    settings = {"below_gold_weight": 0.25}
+    once, loss, _ = after_one_step(tokenizer, tmp_path, MIXED[:8], settings=settings)
+    other, other_loss, _ = after_one_step(tokenizer, tmp_path, MIXED[:8], None, 2, 4, settings)
+    plain, plain_loss, _ = after_one_step(tokenizer, tmp_path, MIXED[:8])
+    assert other_loss == pytest.approx(loss, rel=1e-5) and loss < plain_loss - 1e-3
+    for name in once:
+        torch.testing.assert_close(other[name], once[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+    assert not torch.allclose(plain["type_head.score.bias"], once["type_head.score.bias"])
+
+
+def test_the_evaluation_loss_is_that_of_training(tokenizer, tmp_path):
+    """Of one step that starts from the evaluated weights, over the same records; and it is less where finer types are not known."""
+    losses = {}
+    for weight in (0.0, 1.0):
+        model = still_model(tokenizer)
+        run = trainer(
+            model, tokenizer, tmp_path, SOURCE, SOURCE, max_steps=1, logging_steps=1, below_gold_weight=weight
+        )
+        before = run.evaluate()["eval_loss_typing"]
+        run.train()
+        losses[weight] = next(log["loss_typing"] for log in run.state.log_history if "loss_typing" in log)
+        assert before == pytest.approx(losses[weight], rel=1e-4)
+    assert losses[0.0] < losses[1.0]
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.5, float("nan")])
+def test_a_weight_out_of_range_is_refused(tokenizer, tmp_path, weight):
+    with pytest.raises(ArgumentError, match=r"below_gold_weight must lie in \[0, 1\]; got"):
+        trainer(still_model(tokenizer), tokenizer, tmp_path, SOURCE, below_gold_weight=weight)
 
 
 def test_each_part_is_averaged_over_what_it_counts(tokenizer):
