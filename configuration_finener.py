@@ -80,6 +80,7 @@ _RULES: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
             "mention_state": ("lstm", "lstm+encoder"),
             "conversion_input": ("logits", "mention", "logits+mention"),
             "target_activation": ("softmax", "sigmoid"),
+            "target_decoding": ("best", "expected"),
         }.items()
     ),
 )
@@ -112,6 +113,8 @@ class FinenerConfig(PretrainedConfig):
         conversion_skip: add the source type head's vector of the mention to what the target types are scored against, so that a new
             conversion head starts from what pre-training has learnt; ``target_vector_size`` is then ``type_vector_size``.
         target_activation: ``softmax`` (one target type for a mention, paper) or ``sigmoid`` (several).
+        target_decoding: the one type of softmax is the ``best``, the likeliest (paper), or the one whose path has the highest ``expected``
+            F1 of (mention, type) pairs, once the soft loss's credit for ancestors is taken back (see ``gold_probabilities``).
         soft_loss_decay: share of credit that a prediction keeps per level that it is too general; 0 is plain cross entropy.
         soft_loss_weights: rows (gold type's index, predicted type's, credit) of another W than that of ``soft_loss_decay``, each
             gold type's credits summing to one; see ``FinenerForTokenClassification.set_soft_loss_weights``. Kept in ``ontology.json``.
@@ -152,6 +155,7 @@ class FinenerConfig(PretrainedConfig):
         target_vector_size: int | None = None,
         conversion_skip: bool = False,
         target_activation: str = "softmax",
+        target_decoding: str = "best",
         soft_loss_decay: float = 0.5,
         soft_loss_weights: Iterable[tuple[int, int, float]] | None = None,
         detection_threshold: float = 0.0,
@@ -219,6 +223,11 @@ class FinenerConfig(PretrainedConfig):
             for name in names.split():
                 if not is_right(getattr(self, name)):
                     raise ValueError(f"{name} must {must}; got {getattr(self, name)!r}")
+        if self.target_decoding == "expected" and self.target_activation != "softmax":
+            raise ValueError(
+                "target_decoding: expected chooses one type of a softmax; with target_activation: sigmoid leave it at best, and let "
+                "finener calibrate find the threshold"
+            )
         if not (_is_number(self.window_overlap, int) and 0 <= self.window_overlap < self.window_words):
             most = f"[0, window_words = {self.window_words})"
             raise ValueError(f"window_overlap must lie in {most}; got {self.window_overlap!r}")
@@ -347,6 +356,8 @@ class FinenerConfig(PretrainedConfig):
 KNOBS = tuple(inspect.signature(FinenerConfig).parameters)[:-1]
 # What fine-tuning may still set; the other knobs shape weights that pre-training has trained.
 CONVERSION_KNOBS = tuple(
-    k for k in KNOBS if k.startswith(("conversion_", "soft_loss_", "target_a", "target_v")) or k.endswith("_threshold")
+    k
+    for k in KNOBS
+    if k.startswith(("conversion_", "soft_loss_", "target_a", "target_d", "target_v")) or k.endswith("_threshold")
 )
 FinenerConfig.register_for_auto_class()

@@ -16,9 +16,14 @@ from torch import Tensor
 from .ontology_finener import Ontology, OntologyError
 
 BLOCK_CELLS = 1 << 19  # what is summed at a time stays in a processor's cache
+LEAST_PROBABILITY = 1e-4  # of a type that :func:`gold_probabilities` looks at
+ROUNDS = 10  # of :func:`gold_probabilities`; 200 choose the same types
 
 Threshold = float | Mapping[str, Any]
 """One for all types, or by level and type: see :func:`read_threshold`."""
+
+SparseRows = tuple[Tensor, Tensor, Tensor]
+"""A matrix by rows: first entry of each row, and one past the last of all (C + 1), columns (n), values (n)."""
 
 
 def read_threshold(threshold: Threshold, ontology: Ontology) -> tuple[float, Sequence[float], Mapping[str, float]]:
@@ -65,12 +70,16 @@ class ChosenTypes(NamedTuple):
 
 
 class _Lists:
-    """Lists of different lengths end to end, to be looked up many at a time."""
+    """Lists of different lengths, (lists) ``sizes``, end to end in ``items``, to be looked up many at a time."""
 
-    def __init__(self, lists: Sequence[Sequence[Any]], device: torch.device):
-        self.items = torch.tensor([item for row in lists for item in row], device=device)
-        self.sizes = torch.tensor([len(row) for row in lists], device=device)
-        self.starts = self.sizes.cumsum(0) - self.sizes
+    def __init__(self, items: Tensor, sizes: Tensor):
+        self.items, self.sizes = items, sizes
+        self.starts = sizes.cumsum(0) - sizes
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[Any]], device: torch.device) -> _Lists:
+        items = torch.tensor([item for row in lists for item in row], device=device)
+        return cls(items, torch.tensor([len(row) for row in lists], device=device))
 
     def __call__(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """(N) numbers of lists → for each item of these the place in ``wanted`` that it comes from, and the items."""
@@ -80,11 +89,39 @@ class _Lists:
         return places, self.items[shifts[places] + torch.arange(len(places), device=places.device)]
 
 
+def gold_probabilities(said: Tensor, credit: SparseRows) -> Tensor:
+    """How likely each type is gold, (M, C) in [0, 1], of a mention to whose types a model with the soft loss gives ``said``.
+
+    The loss makes ``said`` the mean of W's rows over the types that may be gold: an ancestor is said where only what is below it is
+    meant. Of all distributions over gold types, this is the one whose mean row is nearest to ``said`` in Kullback-Leibler divergence,
+    by expectation maximisation. With W the identity nothing changes. Types that are said with less than ``LEAST_PROBABILITY`` count
+    for nothing, but for the likeliest of each mention.
+
+    Args:
+        said: (M, C) softmax probabilities. credit: W, (C, C), rows summing to one, no zero on its diagonal where a type may be said.
+    """
+    starts, columns, values = credit
+    seen = (said >= LEAST_PROBABILITY).scatter_(1, said.argmax(1, keepdim=True), True)
+    mentions, types = seen.nonzero(as_tuple=True)
+    places, entries = _Lists(torch.arange(len(columns), device=said.device), starts.diff())(types)
+    fine = finest(said.device)
+    weights, gold = values[entries].to(fine), said[mentions, types].to(fine)
+    cells, cell = (mentions[places] * said.shape[1] + columns[entries]).unique(return_inverse=True)
+    said_there = said.flatten()[cells].to(fine)
+    for _ in range(ROUNDS):
+        expected = torch.zeros_like(said_there).index_add_(0, cell, weights * gold[places]).clamp(min=1e-30)
+        gold = gold * torch.zeros_like(gold).index_add_(0, places, weights * (said_there / expected)[cell])
+    return torch.zeros_like(said).index_put_((mentions, types), gold.to(said.dtype))
+
+
 class TypeDecoder:
     """Chooses types by their scores; get one by :func:`type_decoder`, which keeps it.
 
     Scores are made coherent first: a sigmoid score is capped by those of all ancestors, a softmax score is the sum over the type
-    and all below it. Few of the M · C pairs are ever chosen, so only these are looked at, where they are few.
+    and all below it. With softmax, each mention gets one type with its path: the likeliest, or, where W of the soft loss is given, that
+    of the highest expected F1 of (mention, type) pairs under :func:`gold_probabilities`.
+
+    Few of the M · C pairs are ever chosen, so only these are looked at, where they are few.
 
     Args:
         ontology: the C types.
@@ -102,7 +139,7 @@ class TypeDecoder:
         self.assignable = torch.tensor(ontology.assignable, device=device)
         self.from_roots = self.depths.argsort(stable=True)
         self.ranks = self.from_roots.argsort()
-        self.closures = _Lists([sorted(above | {i}) for i, above in enumerate(ontology.ancestors)], device)
+        self.closures = _Lists.of([sorted(above | {i}) for i, above in enumerate(ontology.ancestors)], device)
         # Every assignable type is one of these or below one, so that none scores higher than the best of them.
         over = [any(ontology.assignable[a] for a in above) for above in ontology.ancestors]
         self.highest = (self.assignable & ~torch.tensor(over, device=device)).nonzero()[:, 0]
@@ -116,7 +153,7 @@ class TypeDecoder:
     @cached_property
     def _runs(self) -> tuple[Tensor, _Lists]:
         order, runs = self.ontology.subtree_runs
-        return torch.tensor(order, device=self.device), _Lists(runs, self.device)
+        return torch.tensor(order, device=self.device), _Lists.of(runs, self.device)
 
     def _least(self, threshold: Threshold) -> Tensor:
         """The least score of each type, (C)."""
@@ -126,12 +163,19 @@ class TypeDecoder:
         indices = torch.tensor(list(map(self.ontology.index, own)), dtype=torch.long, device=self.device)
         return least.index_copy_(0, indices, least.new_tensor(list(own.values())))
 
-    def scores(self, logits: Tensor, *, one_type: bool = False) -> Tensor:
-        """Coherent scores (M, C) in [0, 1] of raw logits (M, C): by softmax for ``one_type``, otherwise by a sigmoid for each type."""
+    def scores(self, logits: Tensor, *, one_type: bool = False, credit: SparseRows | None = None) -> Tensor:
+        """Coherent scores (M, C) in [0, 1] of raw logits (M, C): by a sigmoid for each type, or by softmax for ``one_type``.
+
+        ``credit``: W, where softmax scores are to be those of gold types, see :func:`gold_probabilities`.
+        """
         if not one_type:
             return self._capped(logits.float().sigmoid())
         mentions, types = torch.ones_like(logits, dtype=torch.bool).nonzero(as_tuple=True)
-        return self._below(logits.float().softmax(1), mentions, types).view_as(logits)
+        return self._below(self._probabilities(logits, credit), mentions, types).view_as(logits)
+
+    def _probabilities(self, logits: Tensor, credit: SparseRows | None) -> Tensor:
+        probabilities = logits.float().softmax(1)
+        return probabilities if credit is None else gold_probabilities(probabilities, credit)
 
     def _capped(self, scores: Tensor) -> Tensor:
         """Sigmoid scores (M, C), each capped by those of its type's ancestors."""
@@ -163,13 +207,39 @@ class TypeDecoder:
         return totals.clamp(0.0, 1.0).to(probabilities.dtype)
 
     @torch.no_grad()
-    def choose(self, logits: Tensor, threshold: Threshold, *, one_type: bool = False) -> ChosenTypes:
-        """The types of each mention, at least one, closed under ancestors; ``logits`` and ``one_type`` as in :meth:`scores`."""
+    def choose(
+        self, logits: Tensor, threshold: Threshold, *, one_type: bool = False, credit: SparseRows | None = None
+    ) -> ChosenTypes:
+        """The types of each mention, at least one, closed under ancestors; but for ``threshold``, arguments as in :meth:`scores`."""
         if not one_type:
             return self.choose_several(logits.float().sigmoid(), threshold)
-        mentions, types = self.paths(logits.argmax(1))
-        scores = self._below(logits.float().softmax(1), mentions, types)
+        probabilities = self._probabilities(logits, credit)
+        mentions, types = self.paths(logits.argmax(1) if credit is None else self.best_expected(probabilities))
+        scores = self._below(probabilities, mentions, types)
         return self.cut_paths(ChosenTypes(mentions, types, scores, len(logits)), threshold)
+
+    def best_expected(self, probabilities: Tensor) -> Tensor:
+        """The assignable type, (M), whose path has the highest expected F1 against that of the gold type.
+
+        It is taken as ``2 · E(types in both) / E(types of both)``: the sum of the path's scores, beside its length and the sum of all
+        scores. Ties go to the deepest type.
+
+        Args:
+            probabilities: (M, C) in [0, 1] of being the gold type; an assignable type above zero in each row. Few are above zero.
+        """
+        n_mentions = len(probabilities)
+        mentions, types = self._closed(*probabilities.nonzero(as_tuple=True), n_mentions)
+        scores = self._below(probabilities, mentions, types)
+        places, above = self.closures(types)
+        at = torch.searchsorted(self._keys(mentions, types), self._keys(mentions[places], above))
+        in_both = torch.zeros_like(scores).index_add_(0, places, scores[at])
+        of_gold = scores.new_zeros(n_mentions).index_add_(0, mentions, scores)
+        expected = 2 * in_both / (self.closures.sizes[types] + of_gold[mentions])
+        expected = expected.masked_fill(~self.assignable[types], -1.0)
+        highest = expected.new_full((n_mentions,), -1.0).scatter_reduce_(0, mentions, expected, "amax")
+        best = (expected == highest[mentions]).nonzero()[:, 0]  # from the roots down
+        last = best.new_zeros(n_mentions).scatter_reduce_(0, mentions[best], best, "amax")
+        return types[last]
 
     def choose_several(self, scores: Tensor, threshold: Threshold) -> ChosenTypes:
         """Each mention's assignable types that score at least their threshold; where none does, the best one. With their ancestors.

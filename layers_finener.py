@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .configuration_finener import TAGS, CreditRows, FinenerConfig
-from .decoding_finener import finest
+from .decoding_finener import SparseRows, finest
 from .ontology_finener import Ontology
 
 O, B, I = range(len(TAGS))  # noqa: E741
@@ -199,7 +199,7 @@ class ConversionHead(nn.Module):
         self.project = nn.Linear(config.conversion_hidden_size, size) if size else nn.Identity()
         self.score = nn.Linear(size or config.conversion_hidden_size, n_target)
         self.register_buffer("assignable", torch.empty(n_target, dtype=torch.bool))
-        self.credit: SparseRows | None = None  # W of the soft loss, built when the loss first needs it
+        self.credit: SparseRows | None = None  # W of the soft loss, built when it is first needed
 
     def forward(self, type_logits: Tensor, mentions: Tensor, source_vectors: Tensor) -> Tensor:
         """Raw target logits (M, K)."""
@@ -213,12 +213,15 @@ class ConversionHead(nn.Module):
         """:func:`conversion_loss` with softmax, else :func:`typing_loss`, of (M, K) logits and (M, L) labels."""
         if not self.one_type:
             return typing_loss(logits, labels)
-        if self.credit is None or self.credit[0].device != logits.device:
-            entries = self.config.soft_loss_weights or decay_rows(
-                self.config.target_ontology, self.config.soft_loss_decay
-            )
-            self.credit = tuple(part.to(logits.device) for part in sparse_rows(entries, logits.shape[1]))
-        return conversion_loss(logits, labels, self.credit)
+        return conversion_loss(logits, labels, self.credit_on(logits.device))
+
+    def credit_on(self, device: torch.device) -> SparseRows:
+        """W of the soft loss, (K, K), rows summing to one."""
+        if self.credit is None or self.credit[0].device != device:
+            ontology = self.config.target_ontology
+            entries = self.config.soft_loss_weights or decay_rows(ontology, self.config.soft_loss_decay)
+            self.credit = tuple(part.to(device) for part in sparse_rows(entries, len(ontology)))
+        return self.credit
 
 
 def decay_rows(ontology: Ontology, decay: float) -> CreditRows:
@@ -257,10 +260,6 @@ def credit_rows(weights: Tensor, ontology: Ontology) -> CreditRows:
     values = torch.cat([values, torch.ones(len(alone))])
     values = values / torch.zeros(size).index_add(0, gold, values)[gold]
     return CreditRows(sorted(zip(gold.tolist(), predicted.tolist(), values.tolist(), strict=True)))
-
-
-# First entry of each row (K + 1), columns (n), values (n)
-SparseRows = tuple[Tensor, Tensor, Tensor]
 
 
 class TypeRows(NamedTuple):

@@ -346,7 +346,12 @@ class FinenerForTokenClassification(Building):
     def target_scores(self, target_type_logits: Tensor) -> Tensor:
         """Coherent scores of the target types: (M, K) raw logits → (M, K) in [0, 1]."""
         decoder = type_decoder(self.config.target_ontology, target_type_logits.device)
-        return decoder.scores(target_type_logits, one_type=self.config.target_activation == "softmax")
+        return decoder.scores(target_type_logits, **self._target_decoding(target_type_logits.device))
+
+    def _target_decoding(self, device: torch.device) -> dict[str, Any]:
+        """How target types are decoded: arguments of ``TypeDecoder``."""
+        credit = self.conversion.credit_on(device) if self.config.target_decoding == "expected" else None
+        return {"one_type": self.config.target_activation == "softmax", "credit": credit}
 
     def select_types(self, output: FinenerOutput, head: str | None = None) -> list[dict[str, float]]:
         """The types of each mention of an output, closed under ancestors, with their scores, from the roots down.
@@ -361,14 +366,14 @@ class FinenerForTokenClassification(Building):
         head = head or ("target" if self.conversion is not None else "source")
         if head not in ("source", "target") or (head == "target" and self.conversion is None):
             raise ValueError(f"head must be 'source' or, for a fine-tuned model, 'target'; got {head!r}")
+        config = self.config
         if head == "source":
-            logits, ontology, threshold = output.type_logits, self.config.ontology, self.config.type_threshold
+            logits, ontology, threshold, how = output.type_logits, config.ontology, config.type_threshold, {}
         else:
-            logits, ontology = output.target_type_logits, self.config.target_ontology
-            threshold = self.config.target_type_threshold
+            logits, ontology = output.target_type_logits, config.target_ontology
+            threshold, how = config.target_type_threshold, self._target_decoding(logits.device)
         decoder = type_decoder(ontology, logits.device)
-        one_type = head == "target" and self.config.target_activation == "softmax"
-        return decoder.named(decoder.choose(logits, threshold, one_type=one_type))
+        return decoder.named(decoder.choose(logits, threshold, **how))
 
     # ---------------------------------------------------------------- parts
 

@@ -7,7 +7,7 @@ import random
 import torch
 from torch import Tensor
 
-from finener.decoding_finener import Threshold, read_threshold
+from finener.decoding_finener import LEAST_PROBABILITY, ROUNDS, Threshold, read_threshold
 from finener.ontology_finener import EntityType, Ontology
 
 
@@ -72,6 +72,30 @@ def choose_paths(ontology: Ontology, scores: Tensor, best: Tensor, threshold: Th
     return close(ontology, path & (passes | is_root))
 
 
+def gold_probabilities(said: Tensor, credit: Tensor, rounds: int = ROUNDS) -> Tensor:
+    """(M, C) softmax probabilities and a dense W (C, C) → (M, C) of gold types: expectation maximisation."""
+    best = torch.nn.functional.one_hot(said.argmax(1), said.shape[1]) == 1
+    gold = torch.where((said >= LEAST_PROBABILITY) | best, said, 0.0).double()
+    for _ in range(rounds):
+        expected = gold @ credit.double()
+        gold = gold * (torch.where(expected > 0, said.double() / expected, 0.0) @ credit.double().T)
+    return gold.to(said.dtype)
+
+
+def best_expected(ontology: Ontology, probabilities: Tensor) -> Tensor:
+    """(M, C) probabilities of gold types → (M) types whose paths have the highest expected F1; of equal ones the deepest."""
+    scores = sum_over_subtrees(ontology, probabilities).double()
+    best = []
+    for row in scores.tolist():
+        of_path = {}
+        for i in range(len(ontology)):
+            path = ontology.closure_indices([i])
+            if ontology.assignable[i] and row[i] > 0:
+                of_path[i] = round(sum(row[t] for t in path) / (len(path) + sum(row)), 6), ontology.depths[i]
+        best.append(max(of_path, key=of_path.__getitem__))
+    return torch.tensor(best, dtype=torch.long)
+
+
 def named_scores(ontology: Ontology, scores: Tensor, chosen: Tensor) -> list[dict[str, float]]:
     """Ids and scores of the chosen types of each mention, from the roots down."""
     rows = []
@@ -81,8 +105,14 @@ def named_scores(ontology: Ontology, scores: Tensor, chosen: Tensor) -> list[dic
     return rows
 
 
-def choose(ontology: Ontology, logits: Tensor, threshold: Threshold, *, one_type: bool) -> list[dict[str, float]]:
-    """What ``TypeDecoder.choose`` and ``named`` must give."""
+def choose(
+    ontology: Ontology, logits: Tensor, threshold: Threshold, *, one_type: bool, credit: Tensor | None = None
+) -> list[dict[str, float]]:
+    """What ``TypeDecoder.choose`` and ``named`` must give; ``credit`` is W, (C, C)."""
+    if credit is not None:
+        gold = gold_probabilities(logits.float().softmax(1), credit)
+        scores = sum_over_subtrees(ontology, gold)
+        return named_scores(ontology, scores, choose_paths(ontology, scores, best_expected(ontology, gold), threshold))
     if one_type:
         scores = sum_over_subtrees(ontology, logits.float().softmax(1))
         return named_scores(ontology, scores, choose_paths(ontology, scores, logits.argmax(1), threshold))

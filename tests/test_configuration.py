@@ -37,6 +37,7 @@ BAD_KNOBS = [
     ("target_vector_size", [0, 1.5]),
     ("conversion_skip", ["yes", 1]),
     ("target_activation", ["relu"]),
+    ("target_decoding", ["f1", None, True]),
     ("encoder_dropout", [-0.1, 1.1, "0.5", None, float("nan")]),
     ("lstm_dropout", [2, True]),
     ("detection_threshold", [-1, "high"]),

@@ -35,19 +35,15 @@ from finener.training.records import (
     what_is_foreign,
 )
 from finener.training.results import results_of_trainer, write_results
-<<<<<<< HEAD
-from finener.training.start import default_weights, freeze_parts, is_frozen, read_dtype, start_at_shares, type_shares
-=======
 from finener.training.start import (
     default_weights,
     freeze_parts,
     is_frozen,
+    read_dtype,
     set_below_gold_weight,
-    set_encoder_dtype,
     start_at_shares,
     type_shares,
 )
->>>>>>> bc9281f (Types below a mention's most specific gold types may weigh less in the typing loss: below_gold_weight)
 from finener.training.stream import RecordStream, first_windows
 
 Records = Iterable[Record]
@@ -105,12 +101,8 @@ class FinenerTrainer(Trainer):
         args.remove_unused_columns = False  # a record's keys are not arguments of forward
         self.settings = args if isinstance(args, TrainerSettings) else TrainerSettings()
         freeze_parts(model, self.settings)
-<<<<<<< HEAD
         model.encoder_autocast = read_dtype(self.settings.encoder_dtype)
-=======
-        set_encoder_dtype(model, self.settings.encoder_dtype)
         set_below_gold_weight(model, self.settings.below_gold_weight)
->>>>>>> bc9281f (Types below a mention's most specific gold types may weigh less in the typing loss: below_gold_weight)
         if args.neftune_noise_alpha is not None and is_frozen(model.get_input_embeddings()):
             raise ArgumentError("neftune_noise_alpha has no effect on frozen embeddings: set freeze: nothing")
         weights = default_weights(model, self.settings)

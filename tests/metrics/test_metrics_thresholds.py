@@ -9,6 +9,7 @@ from finener.configuration_finener import FinenerConfig
 from finener.metrics.__main__ import main
 from finener.metrics.pairing import PairingError
 from finener.metrics.thresholds import calibrate, dev_scores, pair_f1, strict_f1, tune
+from finener.pipeline_finener import FinenerPipeline
 from finener.prediction.records import load_pipeline, predict_records
 
 import tiny
@@ -145,6 +146,20 @@ def test_the_command_stores_thresholds_that_the_model_then_uses(tokenizer, tmp_p
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
     assert main(["calibrate", "--model", str(tmp_path), "--dev", "x.jsonl"]) == 1
     assert "expected the folder of a model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("decoding", ["best", "expected"])
+def test_a_threshold_is_worth_on_dev_what_the_model_then_says(tokenizer, decoding):
+    torch.manual_seed(0)
+    model = tiny.tiny_model(tokenizer, target=True, target_decoding=decoding)
+    ontology, pipe = model.config.target_ontology, FinenerPipeline(model=model, tokenizer=tokenizer, device="cpu")
+    texts = [record(n, text, [], ontology=ontology.name) for n, text in enumerate(tiny.GOLD)]
+    uncut = list(predict_records(pipe, texts))
+    model.config.target_type_threshold = 0.3
+    cut = [{**r, "exhaustive": True, "doc_id": r["id"]} for r in predict_records(pipe, texts)]
+    assert [r["mentions"] for r in cut] != [r["mentions"] for r in uncut], "else nothing is shown"
+    dev = dev_scores(cut, uncut, ontology, is_path=True)
+    assert pair_f1(dev, ontology, 0.3) == 1.0 > pair_f1(dev, ontology, 0.0)
 
 
 @pytest.mark.parametrize("head", ["source", "target"])

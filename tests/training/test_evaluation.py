@@ -49,9 +49,10 @@ def trained(tokenizer, tmp_path_factory):
         (True, {}),
         (True, {"target_activation": "sigmoid", "target_type_threshold": 0.4}),
         (True, {"target_type_threshold": 0.6}),
+        (True, {"target_decoding": "expected"}),
         (False, {"detection_threshold": 0.5}),
     ],
-    ids=["source", "softmax", "sigmoid", "softmax with a threshold", "detection threshold"],
+    ids=["source", "softmax", "sigmoid", "softmax with a threshold", "softmax, expected F1", "detection threshold"],
 )
 def test_evaluation_gives_the_very_numbers_of_scoring_the_pipelines_predictions(
     trained, tokenizer, tmp_path, target, knobs
