@@ -16,7 +16,7 @@ from torch import Tensor
 from .ontology_finener import Ontology, OntologyError
 
 BLOCK_CELLS = 1 << 19  # what is summed at a time stays in a processor's cache
-LEAST_PROBABILITY = 1e-4  # of a type that :func:`gold_probabilities` looks at
+LEAST_PROBABILITY = 1e-3  # of a type that :func:`gold_probabilities` looks at
 ROUNDS = 10  # of :func:`gold_probabilities`; 200 choose the same types
 
 Threshold = float | Mapping[str, Any]
