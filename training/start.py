@@ -128,14 +128,22 @@ def set_below_gold_weight(model: FinenerForTokenClassification, weight: float) -
 
 
 def default_weights(model: FinenerForTokenClassification, settings: TrainerSettings) -> dict[str, float]:
-    """The weight of each loss part: as set; else 1, and 0 for detection that is frozen and for source types beside target types."""
+    """The weight of each loss part: as set; else 1, and 0 for detection that is frozen and for source types beside target types.
+
+    Raises ArgumentError on ``memory_weight`` without target types.
+    """
     has_target, detection = model.conversion is not None, settings.detection_weight
     typing = settings.typing_weight
+    if settings.memory_weight and not has_target:
+        raise ArgumentError(
+            "memory_weight keeps what fine-tuning would forget: leave it out of pretrain, or give the model target types by add_conversion"
+        )
     if detection is None:
         detection = 0.0 if all(map(is_frozen, (model.lstm, model.tagger, model.crf))) else 1.0
     if typing is None:
         typing = 0.0 if has_target else 1.0
-    return {"detection": detection, "typing": typing, "conversion": settings.conversion_weight if has_target else 0.0}
+    conversion = settings.conversion_weight if has_target else 0.0
+    return {"detection": detection, "typing": typing, "conversion": conversion, "memory": settings.memory_weight}
 
 
 def is_frozen(part: nn.Module) -> bool:

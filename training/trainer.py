@@ -24,6 +24,7 @@ from finener.training.arguments import ArgumentError, FinenerTrainingArguments, 
 from finener.training.collator import FinenerCollator, loss_counts, model_inputs
 from finener.training.encoder_states import SharedStates
 from finener.training.evaluation import evaluate_batch, metrics_of_counts
+from finener.training.memory import TRAINED_PARTS, SourceMemory, count_mentions
 from finener.training.records import (
     Record,
     Unpredictable,
@@ -125,8 +126,9 @@ class FinenerTrainer(Trainer):
             **kwargs,
         )
         self.unpredictable = self._count_unpredictable()
-        self.loss_weights = torch.tensor([weights[part] for part in LOSS_PARTS])
-        self._sums = torch.zeros(2, len(LOSS_PARTS))  # since the last log: losses times counts, counts
+        self.loss_weights = torch.tensor([weights[part] for part in TRAINED_PARTS])
+        self.memory: SourceMemory | None = None  # while training with a memory_weight
+        self._sums = torch.zeros(2, len(TRAINED_PARTS))  # since the last log: losses times counts, counts
 
     # ---------------------------------------------------------------- records
 
@@ -190,10 +192,11 @@ class FinenerTrainer(Trainer):
         if self.text_encoder.config.target_ontology is not self._plain_model.config.target_ontology:
             raise ArgumentError("the model has other target types than when this trainer was made: make a new one")
         self.start_types()
+        self.memory = SourceMemory(self._plain_model) if self.settings.memory_weight else None
         try:
             return super().train(*args, **kwargs)
         finally:
-            self._kept = []
+            self._kept, self.memory = [], None
 
     def start_types(self) -> None:
         """Starts the biases of a head that is new, and was not made with ``start="random"``, at the shares of its types."""
@@ -271,11 +274,12 @@ class FinenerTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], Tensor]:
-        """An accumulation window and what each of its loss parts counts, over all processes, (3,)."""
+        """An accumulation window and what each of its loss parts counts, over all processes, (4,)."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        counts = torch.zeros(len(LOSS_PARTS), dtype=torch.long)
+        counts = torch.zeros(len(TRAINED_PARTS), dtype=torch.long)
         for batch in batches:
-            counts += loss_counts(batch, self._plain_model.config.target_activation == "sigmoid").cpu()
+            own = loss_counts(batch, self._plain_model.config.target_activation == "sigmoid")
+            counts += torch.cat([own, count_mentions(batch)[None]]).cpu()
         return batches, self.accelerator.reduce(counts.to(device), "sum")
 
     @property
@@ -289,10 +293,13 @@ class FinenerTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | None = None,
     ) -> Any:
-        """Weighted sum of the model's named losses, normalised over the accumulation window. ``num_items_in_batch``: (3,)."""
+        """Weighted sum of the named losses, normalised over the accumulation window. ``num_items_in_batch``: (4,)."""
         output = model(**model_inputs(inputs))
-        losses = torch.stack([output.losses.get(part, output.logits.new_zeros(())) for part in LOSS_PARTS])
-        counts = torch.stack([output.counts.get(part, losses.new_zeros(())) for part in LOSS_PARTS]).to(losses.dtype)
+        if self.memory is not None and model.training:
+            output.losses["memory"] = self.memory.loss(inputs, output.type_logits)
+            output.counts["memory"] = count_mentions(inputs)
+        losses = torch.stack([output.losses.get(part, output.logits.new_zeros(())) for part in TRAINED_PARTS])
+        counts = torch.stack([output.counts.get(part, losses.new_zeros(())) for part in TRAINED_PARTS]).to(losses.dtype)
         self._check_finite(~torch.isfinite(losses.detach()), inputs["ids"])
         if model.training:
             self._sums += torch.stack([losses.detach() * counts, counts]).cpu()
@@ -304,13 +311,13 @@ class FinenerTrainer(Trainer):
         return (loss, output) if return_outputs else loss
 
     def _check_finite(self, is_bad: Tensor, ids: list[str]) -> None:
-        """Stops all processes where a loss part of one (3,) is not finite: none is left waiting for the others."""
+        """Stops all processes where a loss part of one, (4,) or without memory (3,), is not finite: none is left waiting for the others."""
         told = self.accelerator.reduce(is_bad.float(), "sum") if self.accelerator.num_processes > 1 else is_bad
         if not told.any():
             return
         where = f"in the batch of the records {', '.join(ids)}" if is_bad.any() else "on another process"
         raise FloatingPointError(
-            f"the loss of {', '.join(part for part, bad in zip(LOSS_PARTS, told.tolist(), strict=True) if bad)} is not finite at step "
+            f"the loss of {', '.join(part for part, bad in zip(TRAINED_PARTS, told.tolist(), strict=False) if bad)} is not finite at step "
             f"{self.state.global_step}, {where}; look at these, or lower learning_rate"
         )
 
@@ -321,7 +328,7 @@ class FinenerTrainer(Trainer):
             self._sums.zero_()
             logs |= {
                 f"loss_{part}": (total / count).item()
-                for part, total, count in zip(LOSS_PARTS, sums, counts, strict=True)
+                for part, total, count in zip(TRAINED_PARTS, sums, counts, strict=True)
                 if count
             }
         super().log(logs, *args, **kwargs)

@@ -168,10 +168,11 @@ def test_long_records_are_cut_and_those_that_teach_nothing_left_out(tokenizer, t
 @pytest.mark.parametrize(
     ("target", "changes", "expected"),
     [
-        (False, {}, [1.0, 1.0, 0.0]),
-        (True, {}, [1.0, 0.0, 1.0]),
-        (True, {"freeze": "detection"}, [0.0, 0.0, 1.0]),
-        (True, {"typing_weight": 0.5, "conversion_weight": 2.0}, [1.0, 0.5, 2.0]),
+        (False, {}, [1.0, 1.0, 0.0, 0.0]),
+        (True, {}, [1.0, 0.0, 1.0, 0.0]),
+        (True, {"freeze": "detection"}, [0.0, 0.0, 1.0, 0.0]),
+        (True, {"typing_weight": 0.5, "conversion_weight": 2.0}, [1.0, 0.5, 2.0, 0.0]),
+        (True, {"memory_weight": 0.1}, pytest.approx([1.0, 0.0, 1.0, 0.1])),
     ],
 )
 def test_loss_weights_follow_from_the_model_unless_they_are_set(tokenizer, tmp_path, target, changes, expected):
