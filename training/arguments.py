@@ -141,7 +141,7 @@ class TrainerSettings:
     conversion_weight: float = field(default=1.0, metadata={"help": "weight of the target typing loss"})
     memory_weight: float = field(
         default=0.0,
-        metadata={"help": "finetune: weight of the loss that holds the source types' scores where they were; try 0.1"},
+        metadata={"help": "finetune: weight of the loss that holds the source types' scores where they were; try 0.03"},
     )
     cache_encoder_states: bool = field(default=True, metadata={"help": "compute a frozen encoder's states once"})
     encoder_states_folder: str | None = field(
