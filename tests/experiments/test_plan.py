@@ -48,7 +48,8 @@ def test_the_plan_has_every_transfer_by_every_system_and_seed(runs):
     }
     mapped = {run.transfer.partition("_")[0] for run in runs if run.mapping and run.phase == "finetune"}
     assert mapped == {"aida", "figer", "fewnerd", "politics", "crossner"}
-    assert {run.system for run in runs if run.mapping} == {"direct", "mapped", "several", "several_free", "mapped_free"}
+    from_tables = {"direct", "mapped", "several", "several_kept", "several_free", "mapped_free"}
+    assert {run.system for run in runs if run.mapping} == from_tables
     assert not any(n.startswith("politics") and "direct" in n for n in names)
     by_name = {run.name: run for run in runs}
     assert [f.dev for f in by_name["crossner-mpnet-direct-1"].folds] == [corpora()["crossner/politics/dev"]] * 4
@@ -92,7 +93,7 @@ def test_the_configs_have_no_unknown_key(runs, tmp_path):
         ((args, training),) = parse_arguments(["--config", str(path)])
         assert training.seed == run.seed
         assert args.phase == ("finetune" if run.phase == "finetune" else "pretrain")
-        is_mapped = run.system in ("mapped", "several", "mapped_free", "several_free")
+        is_mapped = run.system in ("mapped", "several", "several_kept", "mapped_free", "several_free")
         assert (args.type_start == "mapping") == bool(args.mapping) == bool(run.mapping) == is_mapped
 
 
