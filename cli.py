@@ -16,6 +16,10 @@ COMMANDS = {
     **DATA_COMMANDS,
     "train": ("finener.training.phases", "train a model from a YAML file: pre-training, fine-tuning, or both"),
     "predict": ("finener.prediction.command", "find and type the mentions of a file of texts"),
+    "map": (
+        "finener.prediction.by_name",
+        "types → a table of the model's source types with the nearest names, to correct",
+    ),
     **METRICS_COMMANDS,
 }
 

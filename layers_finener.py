@@ -18,7 +18,7 @@ from .ontology_finener import Ontology
 
 O, B, I = range(len(TAGS))  # noqa: E741
 FORBIDDEN = -1e4  # a finite log-score: −∞ would turn gradients into NaN
-SHAPE_FEATURES = 10  # F: see pipeline_finener.word_shape
+SHAPE_FEATURES = 10  # F: see words_finener.word_shape
 LOSS_PARTS = ("detection", "typing", "conversion")
 
 

@@ -8,68 +8,24 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice, pairwise, repeat, zip_longest
 from math import inf
 from typing import Any
 
 import torch
-from tokenizers.pre_tokenizers import BertPreTokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Pipeline, PreTrainedTokenizerBase
 
 from .configuration_finener import FinenerConfig
 from .layers_finener import SHAPE_FEATURES
+from .naming_finener import TypesByName
 from .ontology_finener import Ontology
+from .words_finener import split_words, word_shape
 
 MAX_TOKENS = 512  # of a window, special ones included
 READ_AHEAD_TEXTS = 1024  # among so many the windows of like length are put together
 READ_AHEAD_CHARACTERS = 2**20  # fewer texts where they are long, so that memory stays bounded
-_PRE_TOKENIZER = BertPreTokenizer()
-# Blocks whose characters are words of their own: CJK ideographs and their extensions, kana, and compatibility forms.
-_CJK = ((0x3040, 0x30FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3134F))
-
-
-def _is_cjk(character: str) -> bool:
-    return any(low <= ord(character) <= high for low, high in _CJK)
-
-
-def split_words(text: str) -> list[tuple[int, int]]:
-    """Words of a text as [start, end): runs between white space and punctuation; a CJK character is a word of its own."""
-    words: list[tuple[int, int]] = []
-    for piece, (start, end) in _PRE_TOKENIZER.pre_tokenize_str(text):
-        if piece.split() == [piece] and (piece.isascii() or not any(map(_is_cjk, piece))):
-            words.append((start, end))
-            continue
-        run = start
-        for at in range(start, end):
-            alone, gap = _is_cjk(text[at]), text[at].isspace()  # U+001C … U+001F are spaces to Python alone
-            if alone or gap:
-                words += [(run, at)] * (run < at) + [(at, at + 1)] * alone
-                run = at + 1
-        words += [(run, end)] * (run < end)
-    return words
-
-
-@lru_cache(maxsize=200_000)
-def word_shape(word: str) -> tuple[float, ...]:
-    """What a lower-casing encoder cannot see of a word: F features of 0 or 1."""
-    first_upper, has_letter = word[0].isupper(), any(c.isalpha() for c in word)
-    has_upper, has_lower = any(c.isupper() for c in word), any(c.islower() for c in word)
-    features = (
-        first_upper and has_lower,  # Capitalised
-        has_upper and not has_lower and len(word) > 1,  # ALLCAPS
-        first_upper and len(word) == 1,  # A
-        has_upper and has_lower and any(c.isupper() for c in word[1:]),  # McDonald
-        has_lower and not has_upper,  # lower
-        word.isdigit(),  # 2019
-        has_letter and any(c.isdigit() for c in word),  # B52
-        not has_letter and not any(c.isdigit() for c in word),  # punctuation
-        word in ".!?:;\"'“”‘’()[]",
-        any(ord(c) > 127 for c in word),
-    )
-    return tuple(map(float, features))
 
 
 @dataclass(frozen=True)
@@ -288,6 +244,9 @@ class FinenerPipeline(Pipeline):
     Call arguments:
         head: ``target`` or ``source`` types (by default the target types where the model has them), or an object with an ``ontology``
             that is called with the model and its output and returns each mention's types and scores.
+        types: types that the model need not have been trained on, in place of a head: names, ``["astronomer", "space telescope"]``,
+            or an :class:`Ontology`. Each mention gets the best one with its ancestors; mentions of none of them are left out.
+        type_threshold: with ``types``, least score of a mention's best type, in [0, 1]; 0.5, and 0 where mentions are given.
         detection_threshold: least span probability, in [0, 1], in place of the config's.
         mentions: character spans to type in place of detection, ``[(start, end), …]``, in any order; for several texts a list of such
             lists. They come back in their order, each typed whole.
@@ -303,18 +262,31 @@ class FinenerPipeline(Pipeline):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.text_encoder = TextEncoder(self.tokenizer, self.model.config)
+        self.types_by_name = TypesByName(self.model, self.tokenizer)
 
     def _sanitize_parameters(
-        self, head: Any = None, detection_threshold: float | None = None, mentions: Any = None, **unknown: Any
+        self,
+        head: Any = None,
+        detection_threshold: float | None = None,
+        mentions: Any = None,
+        types: Any = None,
+        type_threshold: float | None = None,
+        **unknown: Any,
     ) -> tuple[dict, dict, dict]:
         if unknown:
             raise TypeError(
-                f"unknown arguments {sorted(unknown)}: a finener pipeline takes head, detection_threshold, mentions and batch_size"
+                f"unknown arguments {sorted(unknown)}: a finener pipeline takes head, detection_threshold, mentions, types, "
+                "type_threshold and batch_size"
             )
-        if detection_threshold is not None and not 0.0 <= detection_threshold <= 1.0:
-            raise ValueError(f"detection_threshold must lie in [0, 1], got {detection_threshold}")
-        given = {"mentions": mentions, "head": head, "detection_threshold": detection_threshold}
-        return tuple({} if value is None else {name: value} for name, value in given.items())
+        for name, value in {"detection_threshold": detection_threshold, "type_threshold": type_threshold}.items():
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} must lie in [0, 1], got {value}")
+        given = (
+            {"mentions": mentions},
+            {"head": head, "types": types, "type_threshold": type_threshold},
+            {"detection_threshold": detection_threshold},
+        )
+        return tuple({name: value for name, value in part.items() if value is not None} for part in given)
 
     def __call__(self, inputs: str | Iterable[str], *, batch_size: int | None = None, **kwargs: Any) -> Any:
         """Mentions of a text, or a list (for a lazy iterable: an iterator) of the mentions of each text."""
@@ -326,6 +298,9 @@ class FinenerPipeline(Pipeline):
             raise ValueError(f"batch_size must be a whole number of at least 1, got {size!r}")
         forward["batch_size"] = size
         mentions = preprocess.pop("mentions", None)
+        forward["head"] = self.types_by_name.head(
+            forward.get("head"), forward.pop("types", None), forward.pop("type_threshold", None), mentions is not None
+        )
         if isinstance(inputs, str):
             return self.run_single([(inputs, mentions)], preprocess, forward, postprocess)[0]
         if isinstance(inputs, Mapping):

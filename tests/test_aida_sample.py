@@ -7,7 +7,7 @@ import pytest
 
 from finener.data_scripts.record_files import read_records
 from finener.ontology_finener import Ontology
-from finener.pipeline_finener import split_words
+from finener.words_finener import split_words
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLITS = ("train", "dev", "test")

@@ -13,7 +13,17 @@ MAX_LINES = 450
 HUB = (
     *(
         f"{part}_finener"
-        for part in ("building", "configuration", "decoding", "layers", "modeling", "ontology", "pipeline")
+        for part in (
+            "building",
+            "configuration",
+            "decoding",
+            "layers",
+            "modeling",
+            "naming",
+            "ontology",
+            "pipeline",
+            "words",
+        )
     ),
     "handler",
 )

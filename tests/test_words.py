@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from finener.pipeline_finener import TextEncoder, split_words, word_shape
+from finener.pipeline_finener import TextEncoder
+from finener.words_finener import split_words, word_shape
 
 import tiny
 from texts import ODD_TEXTS, RANDOM_TEXTS, encoder_of

@@ -83,7 +83,8 @@ class FinenerArguments:
     mapping: str | None = field(
         default=None,
         metadata={
-            "help": "finetune, direct: TSV source type → target type, for the Direct baseline and for type_start: mapping"
+            "help": "finetune, direct: TSV source type → target type, for the Direct baseline and for type_start: mapping, which "
+            "without it makes one of the types' names"
         },
     )
     show: list[str] = field(default_factory=list, metadata={"help": "texts whose mentions are printed at the end"})

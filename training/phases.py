@@ -52,7 +52,7 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
     )
     trainer.start_types()
     if args.type_start == "mapping":
-        start_at_table(args.mapping, model, trained)
+        start_at_table(args.mapping, model, tokenizer)
     support = type_support(data.typing, trained)
     if training.process_index == 0:
         print(what_is_trained(args, training, data, support))

@@ -15,6 +15,7 @@ from finener.configuration_finener import CONVERSION_KNOBS
 from finener.metrics.credit import read_credit
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.ontology_finener import Ontology
+from finener.prediction.by_name import map_by_names
 from finener.prediction.mapping import TypeMapping
 from finener.prediction.records import load_pipeline, predict_records
 from finener.training.arguments import ArgumentError, FinenerArguments, TrainerSettings
@@ -44,10 +45,8 @@ def build_model(
     """The phase's model and its tokenizer, the types of a new head at their starts. Raises ArgumentError on what does not fit."""
     if args.type_start not in TYPE_STARTS:
         raise ArgumentError(f"type_start must be one of {', '.join(TYPE_STARTS)}; got {args.type_start!r}")
-    if args.type_start == "mapping" and (args.phase != "finetune" or not args.mapping):
-        raise ArgumentError(
-            "type_start: mapping is of fine-tuning, and needs mapping: the TSV of source type → target type"
-        )
+    if args.type_start == "mapping" and args.phase != "finetune":
+        raise ArgumentError("type_start: mapping is of fine-tuning: pre-training has no source types to start at")
     model = _on_encoder(args, read_dtype(encoder_dtype)) if args.phase == "pretrain" else _on_pretrained(args)
     try:
         tokenizer = model.own_tokenizer()
@@ -237,13 +236,20 @@ def start_at_mapping(model: FinenerForTokenClassification, mapping: TypeMapping)
     return int(is_mapped.sum())
 
 
-def start_at_table(path: str, model: FinenerForTokenClassification, target: Ontology) -> None:
-    """Starts target types at the source types of a table. Raises ArgumentError on a model that can't."""
-    table = TypeMapping.from_tsv(path, model.config.ontology, target)
+def start_at_table(path: str | None, model: FinenerForTokenClassification, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Starts target types at the source types of a table, without one at those of the nearest names.
+
+    Raises ArgumentError on a model that can't, or on names that can't be compared.
+    """
+    target = model.config.target_ontology
     try:
+        if path:
+            table = TypeMapping.from_tsv(path, model.config.ontology, target)
+        else:
+            table = map_by_names(model, tokenizer, target)
         n_mapped = start_at_mapping(model, table)
     except ValueError as error:
-        raise ArgumentError(f"type_start: mapping: {error}") from None
+        raise ArgumentError(f"type_start: mapping: {error}") from error
     if PartialState().is_main_process:
         print(f"{n_mapped} of {len(target)} target types start at source types")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from finener.configuration_finener import FinenerConfig
 from finener.data_scripts.record_files import read_records, write_records
 from finener.ontology_finener import EntityType, Ontology
+from finener.prediction.by_name import map_by_names
 from finener.prediction.records import load_pipeline, predict_records
 from finener.training import phases as train_finener
 from finener.training.soft_loss import estimate_credit
@@ -137,7 +139,24 @@ def test_a_table_for_a_model_that_has_no_use_of_it_is_an_error(given):
         "mapping",
     )
     says("No such file.*none.tsv", *FROM_GIVEN, "--type_start", "mapping", "--mapping", "none.tsv")
-    says("needs mapping: the TSV", *FROM_GIVEN, "--type_start", "mapping", "--mapping", "")
+    says("type_start: mapping is of fine-tuning", "--phases", "pretrain", "--type_start", "mapping")
+
+
+def test_without_a_table_target_types_start_at_the_source_types_of_the_nearest_names(given):
+    target = Ontology(
+        "tgt", [replace(t, label="company") if t.id == "org" else t for t in tiny.target_ontology().types]
+    )
+    target.to_json(given / "named.json")
+    options = ("--target_ontology", "named.json", "--type_start", "mapping", "--mapping", "", "--learning_rate", "1e-9")
+    assert "target types start at source types" in run(*FROM_GIVEN, *options)
+    before, after = (weights(given / name) for name in ("given", "out/final"))
+    pipe = load_pipeline("given", "cpu")
+    table = map_by_names(pipe.model, pipe.tokenizer, target)
+    shares = table.mean_weights()
+    mapped = shares.any(1)
+    assert mapped.any()
+    own = shares @ before["type_head.score.weight"]
+    torch.testing.assert_close(after["conversion.score.weight"][mapped], own[mapped])
 
 
 def test_the_priors_of_types_are_their_shares_of_the_training_mentions(target):

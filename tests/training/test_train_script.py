@@ -40,7 +40,9 @@ def test_each_phase_leaves_a_whole_model_folder_and_its_checkpoint(finished, nam
         "configuration_finener.py",
         "modeling_finener.py",
         "ontology_finener.py",
+        "naming_finener.py",
         "pipeline_finener.py",
+        "words_finener.py",
         "handler.py",
     }
     checkpoints = list((finished / "out" / "checkpoints" / name).glob("checkpoint-*"))
