@@ -174,12 +174,21 @@ class NamedTypes:
         for k, top in enumerate(tops):
             owners.setdefault(top, []).append(k)
         below = {c: {t for t in owners if ids[c] in above[ids[t]]} for c in owners}
+        of_leaves = {c: self._highest(below[c]) for c in owners}  # most types have none below them
         claimed = []
         for k, top in enumerate(tops):
-            own = {t for t in below[top] if any(k not in self.ontology.ancestors[j] for j in owners[t])}
-            inside = {ids[t] for t in own}
-            claimed.append(sorted(t for t in own if not above[ids[t]] & inside))
+            if self.ontology.children[k]:
+                own = {t for t in below[top] if any(k not in self.ontology.ancestors[j] for j in owners[t])}
+                claimed.append(self._highest(own))
+            else:
+                claimed.append(of_leaves[top])
         return claimed
+
+    def _highest(self, classes: set[int]) -> list[int]:
+        """Of some of the N classes, those that are below none of the others."""
+        ids, above = self.source.known.tolist(), self.source.ontology.ancestors
+        inside = {ids[t] for t in classes}
+        return sorted(t for t in classes if not above[ids[t]] & inside)
 
     def at(self, threshold: float) -> NamedTypes:
         """The same types with another threshold."""

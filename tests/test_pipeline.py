@@ -189,7 +189,7 @@ def test_what_is_no_text_is_refused_at_once(pipe, given):
 
 @pytest.mark.parametrize("argument", ["aggregation_strategy", "threshold", "stride"])
 def test_an_unknown_argument_is_refused_with_those_that_there_are(pipe, argument):
-    message = rf"unknown arguments \['{argument}'\]: .*head, detection_threshold, mentions and batch_size"
+    message = rf"unknown arguments \['{argument}'\]: .*head, detection_threshold, mentions, types, type_threshold and batch_size"
     with pytest.raises(TypeError, match=message):
         pipe("New York", **{argument: "simple"})
     with pytest.raises(TypeError, match=message):

@@ -30,7 +30,17 @@ def test_a_saved_folder_is_a_whole_hub_repo(tmp_path, model):
     model.save_pretrained(tmp_path)
     modules = {
         f"{name}_finener.py"
-        for name in ("building", "configuration", "decoding", "layers", "modeling", "ontology", "pipeline")
+        for name in (
+            "building",
+            "configuration",
+            "decoding",
+            "layers",
+            "modeling",
+            "naming",
+            "ontology",
+            "pipeline",
+            "words",
+        )
     }
     files = {file.name for file in tmp_path.iterdir()}
     assert files == modules | {"handler.py", "config.json", "ontology.json", "model.safetensors"}
