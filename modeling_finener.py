@@ -104,7 +104,9 @@ class FinenerForTokenClassification(Building):
     main_input_name = "input_ids"
     _supports_sdpa = supports_gradient_checkpointing = True  # of most encoders: each model takes over those of its own
     _keep_in_fp32_modules_strict = ["crf"]
-    encoder_autocast: torch.dtype | None = None  # in which the encoder multiplies matrices; None: in that of its weights. Not saved.
+    encoder_autocast: torch.dtype | None = (
+        None  # in which the encoder multiplies matrices; None: in that of its weights. Not saved.
+    )
     _keys_to_ignore_on_load_unexpected = [r"^conversion\.credit$"]  # of earlier versions: see from_pretrained
 
     def __init__(self, config: FinenerConfig):
