@@ -33,6 +33,7 @@ from finener.prediction.mapping import TypeMapping
 from finener.prediction.records import load_pipeline, predict_records
 from finener.training.records import data_hash
 from finener.training.results import versions
+from finener.training.start import read_dtype
 
 TARGETS = {"figer": 4, "aida": 3, "fewnerd": 1, "crossner": 1}  # folds
 THRESHOLDS = [i / 40 for i in range(40)]
@@ -161,15 +162,16 @@ def main() -> None:
     """Measures and writes the results file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the raw corpora, see docs/experiments.md")
-    parser.add_argument("--silver", type=Path, help="as in python -m finener.experiments")
     parser.add_argument("--model", type=Path, required=True, help="folder of a source model that never saw the targets")
+    parser.add_argument("--encoder_dtype", default="float32", help="as in training: float32 or bfloat16")
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
     args = parser.parse_args()
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     work = ROOT / "outputs" / "experiments"
-    corpora = prepare(args.data, work / "data", args.silver)
+    corpora = prepare(args.data, work / "data")
     pipe = load_pipeline(str(args.model))
+    pipe.model.encoder_autocast = read_dtype(args.encoder_dtype)
     label = args.model.parent.name if args.model.name == "all" else args.model.name
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     for name in args.targets:

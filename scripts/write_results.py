@@ -89,6 +89,32 @@ def feedback_tables(results: dict) -> str:
     )
 
 
+def trial_tables(trials: dict) -> str:
+    """What was tried at small size: a table for each kind of trial."""
+    parts = []
+    for kind in trials.values():
+        names = list(kind["rows"][0]["scores"])
+        rows = [
+            [row["trial"], str(row.get("seeds", 1)), *(f"{row['scores'][name]:.3f}" for name in names)]
+            for row in kind["rows"]
+        ]
+        parts.append(f"{kind['how']}:\n\n{table(['', 'seeds', *names], rows)}")
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
+def named_types_table(results: dict) -> str:
+    """Types by name beside Direct, by source model and target."""
+    rows = []
+    for model, targets in sorted(results.items()):
+        for target, told in targets.items():
+            direct, named, tuned = (told["systems"][name]["scores"] for name in ("direct", "named", "named, tuned"))
+            shown = [f"{scores['pair_f1']:.3f}" for scores in (direct, named)]
+            shown += [f"{scores['given_micro_f1']:.3f}" for scores in (direct, tuned)]
+            rows.append([target, "MPNet" if "mpnet" in model else "MiniLM", *shown])
+    header = ["target", "encoder", "Direct", "types by name", "Direct, gold mentions", "types by name, gold mentions"]
+    return f"\n{table(header, sorted(rows))}\n"
+
+
 def fill(text: str, marker: str, content: str) -> str:
     """Puts content between ``<!-- marker -->`` and the next ``<!-- /… -->``."""
     pattern = re.compile(rf"(<!-- {re.escape(marker)} -->\n).*?(<!-- /\w+ -->)", re.DOTALL)
@@ -112,6 +138,14 @@ def written_pages(root: Path) -> dict[Path, str]:
     if feedback.is_file():
         tables = feedback_tables(json.loads(feedback.read_text(encoding="utf-8")))
         pages[training] = fill(training.read_text(encoding="utf-8"), "results:feedback", tables)
+    for name, page, marker, show in (
+        ("trials", "experiments", "results:trials", trial_tables),
+        ("types_by_name", "types-by-name", "results:named", named_types_table),
+    ):
+        path, shown = root / "results" / f"{name}.json", root / "docs" / f"{page}.md"
+        if path.is_file():
+            told = json.loads(path.read_text(encoding="utf-8"))
+            pages[shown] = fill(shown.read_text(encoding="utf-8"), marker, show(told))
     files = sorted((root / "results" / "experiments").glob("*.json"))
     if not files:
         return pages
