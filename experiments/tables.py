@@ -50,6 +50,8 @@ pairs on dev, never on test. Types are cut at a threshold that dev chose for (sp
 Differences are of the seeds' pooled counts, their 95 % intervals a paired bootstrap over documents (sentences where a corpus tells none;
 CrossNER's domains are four documents, so its intervals are crude)."""
 
+EARLIER = """{earlier} of these {runs} runs, all with MiniLM, are of the plan before: their source models saw the small Wikipedia dumps
+alone, and neither Re-DocRED nor the articles of WikiTableQuestions. `python -m finener.experiments --plan` lists them as to do."""
 SCALING = """1k-WFB-g by *Direct* and by `several`, from source models that saw less: a quarter of the small Wikipedia dumps, all of
 these, and these with the 2,104 articles of WikiTableQuestions; with and without Re-DocRED. One seed."""
 
@@ -343,12 +345,18 @@ def transfer_section(transfer: str, encoder: str, cells: Transfers, sources: Map
     return [*parts, differences_table(systems, best), folds_table(systems), forgetting_table(systems, sources)]
 
 
+def earlier_line(results: Sequence[Result]) -> str:
+    """How many results are of the plan before this one, which had less text, and are to be made again."""
+    earlier = sum("code" not in result for result in results)
+    return EARLIER.format(earlier=earlier, runs=len(results)) if earlier else ""
+
+
 def experiments_page(results: Sequence[Result]) -> str:
     """``docs/results.md``."""
     check_versions(results)
     cells = by_transfer(results)
     sources = {r["name"]: r for r in results if r["transfer"] == "yago"}
-    parts = [INTRODUCTION]
+    parts = [INTRODUCTION, earlier_line(results)]
     if best := best_table(cells):
         parts += ["## The best system of each target", best]
     if scaling := scaling_table(cells):

@@ -95,6 +95,13 @@ def test_the_page_leads_with_the_best_system_of_each_target_by_encoder():
     assert page.index("### MPNet-base") < page.index("### MiniLM-L6")
 
 
+def test_the_page_tells_how_many_runs_are_of_the_plan_before():
+    old = [result("aida", "soft", 1, 1)]
+    new = [result("aida", "soft", 2, 1) | {"code": "c"}]
+    assert "1 of these 2 runs" in tables.experiments_page([*old, *new])
+    assert "of the plan before" not in tables.experiments_page(new)
+
+
 def test_the_scaling_table_goes_from_little_text_to_much():
     runs = []
     for transfer, source, silver in (("figer", "whole", 900), ("figer_quarter", "quarter", 90)):
