@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,9 +26,8 @@ class Building(PreTrainedModel):
     """The part of :class:`~finener.modeling_finener.FinenerForTokenClassification` that makes and extends models."""
 
     fresh_start: str | None = None  # "names" or "random" of a head that was just made; training reads it
-    encoder_autocast: torch.dtype | None = (
-        None  # in which the encoder multiplies matrices; None: in that of its weights. Not saved.
-    )
+    # In which the encoder multiplies matrices; None: in that of its weights, or of an autocast around the model. Not saved.
+    encoder_autocast: torch.dtype | None = None
 
     @classmethod
     def from_encoder(
@@ -49,8 +49,8 @@ class Building(PreTrainedModel):
             ontology: the source types.
             start: ``names``: each type's vector starts at the encoder's embedding of its label and its parents' labels, so
                 ``type_vector_size`` is the encoder's. ``random``: as in the paper.
-            autocast: in what the encoder multiplies matrices, for the names and until the model is loaded again, such as
-                ``torch.bfloat16``; None: in the weights' own.
+            autocast: in what the encoder multiplies matrices, for the names and until a trainer sets it (``encoder_dtype``) or the model
+                is loaded again, such as ``torch.bfloat16``; None: in the weights' own.
             revision, token, cache_dir: which version of ``encoder`` on the Hub, with whose rights, kept where; as in transformers.
             **knobs: of :class:`FinenerConfig`. ``use_word_shape`` defaults to True where the tokenizer lower-cases.
 
@@ -98,7 +98,7 @@ class Building(PreTrainedModel):
                 (``conversion_skip``). ``random``: as in the paper.
             tokenizer: the encoder's, for ``names``. None: it is loaded from where the model was loaded from.
             **knobs: the config's: conversion_input, conversion_norm, conversion_hidden_size, target_vector_size, conversion_skip,
-                target_activation, soft_loss_decay, soft_loss_weights, and the thresholds. ``target_type_threshold`` and
+                target_activation, target_decoding, soft_loss_decay, soft_loss_weights, and the thresholds. ``target_type_threshold`` and
                 ``soft_loss_weights`` are not taken over from a head before.
 
         Raises:
@@ -139,11 +139,17 @@ class Building(PreTrainedModel):
 
     def _embed_types(self, ontology: Ontology, tokenizer: Any) -> Tensor:
         """The encoder's embeddings of the types' names, (C, encoder size), without dropout, though the model be in training."""
-        mode, dtype = self.training, self.encoder_autocast
-        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+        mode = self.training
+        with self.encoder_precision():
             vectors = embed_names(self.eval().encoder, tokenizer, [ontology.name_path(t) for t in ontology.ids])
         self.train(mode)
         return vectors
+
+    def encoder_precision(self) -> AbstractContextManager:
+        """Within it the encoder multiplies matrices in ``encoder_autocast``; where that is None, as whoever calls the model has it."""
+        return (
+            nullcontext() if self.encoder_autocast is None else torch.autocast(self.device.type, self.encoder_autocast)
+        )
 
     def own_tokenizer(self) -> Any:
         """The tokenizer where the model was loaded from, without running code that lies there. Raises ValueError when there is none."""

@@ -104,9 +104,6 @@ class FinenerForTokenClassification(Building):
     main_input_name = "input_ids"
     _supports_sdpa = supports_gradient_checkpointing = True  # of most encoders: each model takes over those of its own
     _keep_in_fp32_modules_strict = ["crf"]
-    encoder_autocast: torch.dtype | None = (
-        None  # in which the encoder multiplies matrices; None: in that of its weights. Not saved.
-    )
     _keys_to_ignore_on_load_unexpected = [r"^conversion\.credit$"]  # of earlier versions: see from_pretrained
 
     def __init__(self, config: FinenerConfig):
@@ -194,7 +191,7 @@ class FinenerForTokenClassification(Building):
         only_last = layers in ([-1], [self.config.encoder_config.num_hidden_layers])
         inputs = {name: value for name, value in inputs.items() if value is not None}
         needed = {"output_hidden_states": asked["output_hidden_states"] or not only_last}
-        with torch.autocast(word_starts.device.type, self.encoder_autocast, enabled=self.encoder_autocast is not None):
+        with self.encoder_precision():
             output = self.encoder(**inputs | asked | needed)
         states = output.last_hidden_state if only_last else torch.cat([output.hidden_states[i] for i in layers], 2)
         index = word_starts.clamp(min=0)[:, :, None].expand(-1, -1, states.shape[2])

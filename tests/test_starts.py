@@ -319,3 +319,17 @@ def test_names_may_be_embedded_in_bfloat16(encoder_folder, source):
     assert not torch.equal(*vectors) and vectors[1].dtype == torch.float32
     torch.testing.assert_close(*vectors, rtol=0, atol=0.02)
     assert (exact.encoder_autocast, rounded.encoder_autocast) == (None, torch.bfloat16)
+
+
+def test_an_autocast_around_the_model_reaches_the_encoder(model, tokenizer):
+    """As Trainer's bf16: true sets one; encoder_autocast is for the encoder alone."""
+    batch = tiny.text_batch(model, tokenizer, *tiny.GOLD)
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "word_starts")}
+    with torch.no_grad():
+        exact = model.encoder_states(**inputs)
+        with torch.autocast("cpu", torch.bfloat16):
+            around = model.encoder_states(**inputs)
+        model.encoder_autocast = torch.bfloat16
+        own = model.encoder_states(**inputs)
+    assert not torch.equal(exact, around.float())
+    torch.testing.assert_close(around, own, rtol=0, atol=0)
