@@ -6,6 +6,7 @@ Letters in shape comments: M mentions, C source types, N of these that training 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -48,8 +49,9 @@ def ontology_of_names(types: Any) -> Ontology:
     names = [name.strip() for name in names]
     if not names or not all(names):
         raise OntologyError(f"there are no types to give, or one has no name: {expected}")
-    if len({name.casefold() for name in names}) < len(names):
-        doubled = next(n for n in names if sum(n.casefold() == other.casefold() for other in names) > 1)
+    counts = Counter(name.casefold() for name in names)
+    if len(counts) < len(names):
+        doubled = next(name for name in names if counts[name.casefold()] > 1)
         raise OntologyError(f"the type {doubled!r} is given more than once")
     return Ontology("named", [EntityType(name, name) for name in names])
 
@@ -107,7 +109,7 @@ class SourceNames:
     """
 
     def __init__(self, model: Any, tokenizer: Any):
-        self.encoder, self.tokenizer = model.encoder, tokenizer
+        self.model, self.tokenizer = model, tokenizer
         self.ontology, bias = model.config.ontology, model.type_head.score.bias.detach().float()
         known = bias > bias.min() + KNOWN_MARGIN
         self.known = (known if known.any() else ~known).nonzero()[:, 0]  # (N) indices
@@ -116,8 +118,11 @@ class SourceNames:
         self.vectors = self.embed([t.label or t.id for t in types])  # (N, D)
 
     def embed(self, names: list[str]) -> Tensor:
-        """The encoder's embeddings of names, (len(names), D), of unit length."""
-        return embed_names(self.encoder, self.tokenizer, names).float()
+        """The encoder's embeddings of names, (len(names), D), of unit length, without dropout, though the model be in training."""
+        mode = self.model.training
+        vectors = embed_names(self.model.eval().encoder, self.tokenizer, names).float()
+        self.model.train(mode)
+        return vectors
 
     def nearest(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest classes of types, nearest first, and the cosines of the names: places among the N and cosines, (K, n) each.

@@ -117,6 +117,12 @@ def test_names_are_embedded_once_for_each_type_system_and_again_when_the_model_h
     assert len(embedded) == 5
 
 
+def test_names_are_embedded_without_dropout_in_a_model_that_is_in_training(model, tokenizer):
+    exact = SourceNames(model, tokenizer).vectors
+    model.train()
+    assert torch.equal(SourceNames(model, tokenizer).vectors, exact) and model.training
+
+
 def test_ten_thousand_names_are_compared_in_blocks(model, tokenizer, monkeypatch):
     monkeypatch.setattr(naming_finener, "BLOCK", 64)
     source = SourceNames(model, tokenizer)
