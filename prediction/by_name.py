@@ -10,6 +10,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from finener.data_scripts.corpus import load_ontology
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.naming_finener import NamedTypes, SourceNames
 from finener.ontology_finener import Ontology
@@ -76,7 +77,7 @@ def missing(mapping: TypeMapping) -> list[int]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument("--model", required=True, help="folder or Hub repo of a finener model")
-    parser.add_argument("--ontology", type=Path, required=True, help="your types: a .tsv or .json file")
+    parser.add_argument("--ontology", required=True, metavar="NAME|FILE", help="your types: a shipped one or a file")
     parser.add_argument("--output_file", type=Path, required=True, help=".tsv to write: source TAB target TAB weight")
 
 
@@ -84,13 +85,12 @@ def run(args: argparse.Namespace) -> int:
     """Makes and writes the table; returns the exit code.
 
     Raises:
-        ValueError: on a bad ontology, see :func:`map_by_names`.
+        ValueError: on an ontology that is not there or bad, see :func:`map_by_names`.
         OSError: when the model or the table's folder is not there.
     """
     if not args.output_file.absolute().parent.is_dir():
         raise FileNotFoundError(f"{args.output_file}: its folder is not there")
-    read = Ontology.from_tsv if args.ontology.suffix == ".tsv" else Ontology.from_json
-    target = read(args.ontology)
+    target = load_ontology(args.ontology)
     pipe = load_pipeline(args.model, "cpu")
     mapping = map_by_names(pipe.model, pipe.tokenizer, target)
     write_table(mapping, args.output_file, Path(args.model).name)
