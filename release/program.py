@@ -135,13 +135,18 @@ def is_made(model: Model, models: Mapping[str, Model]) -> bool:
 
 
 def make(model: Model, models: Mapping[str, Model]) -> dict[str, Any]:
-    """Trains a model, sets its threshold, writes its card, and returns what is told of it."""
+    """Trains a model, sets its threshold, writes its card, and returns what is told of it.
+
+    Raises:
+        FileNotFoundError: before it trains, when the experiments have no figures for the card.
+        KeyError: before it trains, on a corpus without a licence.
+    """
     started = time.time()
+    figures, sources = held_out_figures(model.spec["figures"]), licence_rows(model.fold)  # before hours of training
     write_data(model)
     (args, training), *_ = parse_arguments(["--config", str(RECIPES / f"{model.name}.yaml")])
     results = run_phase(args, training)
     shutil.rmtree(model.folder.parent / "checkpoints", ignore_errors=True)
-    figures = held_out_figures(model.spec["figures"])
     pipe = load_pipeline(str(model.folder))
     pipe.model.encoder_autocast = read_dtype(training.encoder_dtype)
     if model.fold.dev:
@@ -152,7 +157,7 @@ def make(model: Model, models: Mapping[str, Model]) -> dict[str, Any]:
     if threshold is not None:
         setattr(pipe.model.config, knob, threshold)
         pipe.model.config.save_pretrained(model.folder)
-    results |= {"name": model.name, "encoder": model.spec["base_model"], "sources": licence_rows(model.fold)}
+    results |= {"name": model.name, "encoder": model.spec["base_model"], "sources": sources}
     results |= {"held_out": figures["rows"], "seeds": figures["seeds"]}
     (model.folder / "results.json").write_text(
         json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"

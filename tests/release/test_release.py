@@ -113,7 +113,8 @@ def test_without_the_experiments_figures_no_card_is_written(small):
     with pytest.raises(
         FileNotFoundError, match=r"no figer-mpnet-several-\*\.json.*python -m finener\.experiments --only"
     ):
-        program.held_out_figures(small["first"].spec["figures"])
+        program.make(small["first"], small)
+    assert not small["first"].folder.exists(), "it is told before hours of training"
 
 
 def test_a_model_is_made_after_the_one_it_starts_from_and_once(small, tmp_path):
