@@ -129,10 +129,12 @@ def set_below_gold_weight(model: FinenerForTokenClassification, weight: float) -
 def default_weights(model: FinenerForTokenClassification, settings: TrainerSettings) -> dict[str, float]:
     """The weight of each loss part: as set; else 1, and 0 for detection that is frozen and for source types beside target types.
 
-    Raises ArgumentError on ``memory_weight`` without target types.
+    Raises ArgumentError on ``memory_weight`` without target types, or below 0.
     """
     has_target, detection = model.conversion is not None, settings.detection_weight
     typing = settings.typing_weight
+    if not settings.memory_weight >= 0:
+        raise ArgumentError(f"memory_weight must be at least 0; got {settings.memory_weight}")
     if settings.memory_weight and not has_target:
         raise ArgumentError(
             "memory_weight keeps what fine-tuning would forget: leave it out of pretrain, or give the model target types by add_conversion"

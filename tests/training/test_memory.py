@@ -117,6 +117,8 @@ def test_a_memory_is_of_fine_tuning(tokenizer, tmp_path, workplace):
     ):
         trainer(tiny.tiny_model(tokenizer), tokenizer, tmp_path, weights={"typing": 1.0}, memory_weight=0.1)
     says("leave it out of pretrain", "--phases", "pretrain", "--memory_weight", "0.1")
+    with pytest.raises(ArgumentError, match=r"memory_weight must be at least 0; got -0\.1"):
+        trainer(tiny.tiny_model(tokenizer, target=True), tokenizer, tmp_path, memory_weight=-0.1)
 
 
 def test_the_script_remembers_and_logs_it(given):
