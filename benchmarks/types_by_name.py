@@ -1,6 +1,6 @@
 """How well types by name do beside Direct with its hand-made table, on targets that the source model was never trained on.
 
-    python benchmarks/types_by_name.py --data ../shared/data --model outputs/experiments/models/yago-figer_inside-1/all \
+    python benchmarks/types_by_name.py --data ../shared/data --model outputs/experiments/models/yago-minilm-figer_inside-1/all \
         --targets fewnerd crossner
 
 Rows of one model stand beside those of others in results/types_by_name.json. Direct's threshold, and that of the rows ``named, tuned``, is
