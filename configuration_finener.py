@@ -210,7 +210,7 @@ class FinenerConfig(PretrainedConfig):
         """This config, its encoder's shared, for other target types: their threshold and W are not taken over from those before."""
         config = copy.copy(self)
         fresh = {"target_ontology": target_ontology, "target_type_threshold": None, "soft_loss_weights": None}
-        vars(config).update(fresh | {"target_vector_size": None} | knobs)
+        vars(config).update(fresh | {"target_vector_size": None, "target_decoding": "best"} | knobs)
         config._check()
         return config
 

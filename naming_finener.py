@@ -17,6 +17,7 @@ from torch import Tensor
 from .building_finener import embed_names
 from .decoding_finener import ChosenTypes, type_decoder
 from .ontology_finener import EntityType, Ontology, OntologyError
+from .words_finener import is_cjk
 
 NEAREST = 10  # source classes that vouch for a type
 SHARPNESS = 20.0  # of the softmax over cosines that weighs them
@@ -25,6 +26,7 @@ LEAST_SHARE = 2e-4  # what is left of a class has at least this share
 EVEN = 1.5  # the surprise whose score is 0.5
 KNOWN_MARGIN = 0.3  # how far the bias of a type that training knew lies above the lowest
 BLOCK = 1024  # types compared at a time
+LEAST_CJK = 3000  # pieces with Chinese or Japanese characters of an encoder that reads them
 MOST_KEPT = 8  # type systems of which a pipeline keeps the matrices
 
 
@@ -85,10 +87,19 @@ def _namesakes(names: Sequence[str], ontology: Ontology) -> list[list[int]]:
     return [own for own in by_name.values() if any(i not in ontology.ancestors[j] for i, j in pairwise(own))]
 
 
+def knows_cjk(tokenizer: Any) -> bool:
+    """Whether a vocabulary holds the characters of Chinese or Japanese text, thousands, not the hundreds that stray into an English one."""
+    return sum(any(map(is_cjk, piece)) for piece in tokenizer.get_vocab()) >= LEAST_CJK
+
+
 def check_script(names: Iterable[str], tokenizer: Any) -> None:
     """Raises OntologyError on a name that the encoder can't read: a script that its tokenizer does not know, or knows as letters alone."""
+    reads_cjk: bool | None = None  # found out when it is first needed
     for name in names:
         pieces, letters = tokenizer.tokenize(name), [c for c in name if c.isalpha()]
+        if any(map(is_cjk, letters)):  # each is a word: that they are pieces by themselves says nothing
+            reads_cjk = knows_cjk(tokenizer) if reads_cjk is None else reads_cjk
+            letters = [c for c in letters if not is_cjk(c)] if reads_cjk else letters
         is_spelled = 2 * sum(piece != "▁" for piece in pieces) > len(letters) > 0
         is_foreign = is_spelled and not any(c.isascii() for c in letters)
         if is_foreign or not any(c.isalnum() for c in name) or tokenizer.unk_token in pieces:

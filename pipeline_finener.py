@@ -261,6 +261,7 @@ class FinenerPipeline(Pipeline):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        self.model.eval()
         self.text_encoder = TextEncoder(self.tokenizer, self.model.config)
         self.types_by_name = TypesByName(self.model, self.tokenizer)
 

@@ -11,7 +11,8 @@ _PRE_TOKENIZER = BertPreTokenizer()
 _CJK = ((0x3040, 0x30FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3134F))
 
 
-def _is_cjk(character: str) -> bool:
+def is_cjk(character: str) -> bool:
+    """Whether a character is of Chinese or Japanese text, where each is a word of its own."""
     return any(low <= ord(character) <= high for low, high in _CJK)
 
 
@@ -19,12 +20,12 @@ def split_words(text: str) -> list[tuple[int, int]]:
     """Words of a text as [start, end): runs between white space and punctuation; a CJK character is a word of its own."""
     words: list[tuple[int, int]] = []
     for piece, (start, end) in _PRE_TOKENIZER.pre_tokenize_str(text):
-        if piece.split() == [piece] and (piece.isascii() or not any(map(_is_cjk, piece))):
+        if piece.split() == [piece] and (piece.isascii() or not any(map(is_cjk, piece))):
             words.append((start, end))
             continue
         run = start
         for at in range(start, end):
-            alone, gap = _is_cjk(text[at]), text[at].isspace()  # U+001C … U+001F are spaces to Python alone
+            alone, gap = is_cjk(text[at]), text[at].isspace()  # U+001C … U+001F are spaces to Python alone
             if alone or gap:
                 words += [(run, at)] * (run < at) + [(at, at + 1)] * alone
                 run = at + 1

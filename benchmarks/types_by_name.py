@@ -178,9 +178,7 @@ def main() -> None:
         started = time.time()
         reuse_states(pipe, [r["text"] for r in tested(corpora, name)], work / "states")
         facts = {
-            "command": " ".join(
-                ["python benchmarks/types_by_name.py", *(a for a in sys.argv[1:] if not Path(a).is_absolute())]
-            ),
+            "command": " ".join(["python benchmarks/types_by_name.py", *sys.argv[1:]]),
             "versions": versions(),
             "data": data_hash(tested(corpora, name)),
         }

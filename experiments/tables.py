@@ -375,7 +375,7 @@ def experiments_page(results: Sequence[Result]) -> str:
 def experiments_table(results: Sequence[Result]) -> str:
     """The README's table: pair F1 of Direct, of training from scratch and of the chosen system, and what the last finds and types."""
     check_versions(results)
-    cells, rows = by_transfer(results), []
+    cells, rows, earlier = by_transfer(results), [], earlier_line(results)
     for (transfer, encoder), best in best_systems(cells).items():
         systems = cells[transfer][encoder]
         pairs = [mean_of(systems[s], "pair_f1") if s in systems else "–" for s in ("direct", "scratch", best)]
@@ -385,5 +385,5 @@ def experiments_table(results: Sequence[Result]) -> str:
     return (
         "F1 over (span, type) pairs, mean ± standard deviation over the seeds ([all systems and measures](docs/results.md); "
         "`make experiments` runs them again, in hours: [how](docs/experiments.md)):\n\n"
-        f"{table(header, rows)}"
+        f"{table(header, rows)}" + (f"\n\n{earlier}" if earlier else "")
     )

@@ -1,7 +1,7 @@
 """Makes the release models: trained on all the open data there are, ready for the Hub, what is not made yet.
 
     python -m finener.release --data ../shared/data --plan     # what there is to make, and how long it takes
-    python -m finener.release --data ../shared/data            # make it; stop it and start it again as you like
+    python -m finener.release --data ../shared/data            # make it; finished models stay when you stop it
     python -m finener.release --data ../shared/data --only finener-figer-base
 
 See docs/release.md.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections import Counter
@@ -72,9 +73,13 @@ class Model:
         """``pretrain`` or ``finetune``."""
         return self.recipe["phases"][0]
 
+    def before(self, models: Mapping[str, Model]) -> Model | None:
+        """The release model that it starts from, where it starts from one."""
+        return models.get(Path(self.recipe.get("model", "")).name)
+
     def key(self, models: Mapping[str, Model]) -> str:
         """Hash of recipe and data, and of the same of the model that it starts from."""
-        before = models.get(Path(self.recipe.get("model", "")).name)
+        before = self.before(models)
         content = [self.recipe, self.fold.hashes, before and before.key(models)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -87,11 +92,17 @@ def read_list() -> dict[str, Any]:
     return yaml.safe_load((RECIPES / "models.yaml").read_text(encoding="utf-8"))
 
 
-def licence_rows(fold: Fold) -> list[list[str]]:
-    """(corpus, training records, licence) of what trains a model. Raises KeyError on a corpus without a licence."""
-    counts = Counter(r["source"].partition("/")[0] for r in [*fold.train, *fold.detection])
-    licences = read_list()["licences"]
-    return [[name, f"{number:,}", licences[name]] for name, number in counts.most_common()]
+def licence_rows(model: Model, models: Mapping[str, Model]) -> list[list[str]]:
+    """(corpus, training records, licence) of what trains a model and those that it starts from.
+
+    Raises:
+        KeyError: on a corpus without a licence in models.yaml.
+    """
+    counts = Counter(r["source"].partition("/")[0] for r in [*model.fold.train, *model.fold.detection])
+    licences, before = read_list()["licences"], model.before(models)
+    rows = [[name, f"{number:,}", licences[name]] for name, number in counts.most_common()]
+    earlier = licence_rows(before, models) if before else []
+    return rows + [[f"{name}, through {before.name}", number, licence] for name, number, licence in earlier]
 
 
 def read_models(corpora: Mapping[str, list[Record]]) -> dict[str, Model]:
@@ -142,7 +153,7 @@ def make(model: Model, models: Mapping[str, Model]) -> dict[str, Any]:
         KeyError: before it trains, on a corpus without a licence.
     """
     started = time.time()
-    figures, sources = held_out_figures(model.spec["figures"]), licence_rows(model.fold)  # before hours of training
+    figures, sources = held_out_figures(model.spec["figures"]), licence_rows(model, models)  # before hours of training
     write_data(model)
     (args, training), *_ = parse_arguments(["--config", str(RECIPES / f"{model.name}.yaml")])
     results = run_phase(args, training)
@@ -222,8 +233,8 @@ def to_make(models: Mapping[str, Model], wanted: Sequence[str]) -> list[Model]:
     names: list[str] = []
     for name, model in models.items():
         if any(fnmatch(name, pattern) for pattern in wanted) and not is_made(model, models):
-            before = Path(model.recipe.get("model", "")).name
-            names += [n for n in (before, name) if n in models and n not in names and not is_made(models[n], models)]
+            line = [m.name for m in (model.before(models), model) if m and not is_made(m, models)]
+            names += [n for n in line if n not in names]
     return [models[name] for name in names]
 
 
@@ -267,7 +278,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", default=["*"], metavar="NAME", help="models, such as 'finener-yago-*'")
     parser.add_argument("--plan", action="store_true", help="only print what there is to make")
     args = parser.parse_args(arguments)
-    models = read_models(prepare(args.data, ROOT / "outputs" / "experiments" / "data"))
+    data = args.data.resolve()
+    os.chdir(ROOT)  # where the paths of the recipes begin
+    models = read_models(prepare(data, ROOT / "outputs" / "experiments" / "data"))
     if not any(fnmatch(name, pattern) for name in models for pattern in args.only):
         parser.error(f"--only {' '.join(args.only)}: there is no such model; there are {', '.join(models)}")
     print(plan_table(models, args.only))

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from finener import naming_finener
-from finener.naming_finener import EVEN, LEAST_SHARE, SURPRISE, NamedTypes, SourceNames, names_of, ontology_of_names
+from finener.naming_finener import (
+    EVEN,
+    LEAST_SHARE,
+    SURPRISE,
+    NamedTypes,
+    SourceNames,
+    check_script,
+    names_of,
+    ontology_of_names,
+)
 from finener.ontology_finener import EntityType, Ontology, OntologyError
 from finener.pipeline_finener import FinenerPipeline
 
@@ -177,3 +186,26 @@ def test_namesakes_are_told_apart_by_their_parents_and_an_empty_label_is_the_id(
     assert names_of(types)[:4] == ["art", "org", "music, art", "music, org"]
     line = Ontology("mine", [EntityType("gpe"), EntityType("gpe.gpe", "gpe", ("gpe",))])
     assert names_of(line) == ["gpe", "gpe"]
+
+
+class CjkTokenizer:
+    """Reads each Chinese character as a piece, as multilingual BERT does; ``size`` of them are in its vocabulary."""
+
+    unk_token = "[UNK]"
+
+    def __init__(self, size):
+        self.vocab = {chr(0x4E00 + i): i for i in range(size)}
+
+    def get_vocab(self):
+        return self.vocab
+
+    def tokenize(self, name):
+        return [c if c in self.vocab else self.unk_token for c in name if not c.isspace()]
+
+
+def test_chinese_names_are_read_by_an_encoder_that_knows_the_script_and_refused_by_one_that_does_not():
+    check_script(["一丁"], CjkTokenizer(5000))
+    with pytest.raises(OntologyError, match="can't read the type name '一丁'"):
+        check_script(["一丁"], CjkTokenizer(300))
+    with pytest.raises(OntologyError, match="can't read the type name '天文学家'"):
+        check_script(["天文学家"], CjkTokenizer(300))

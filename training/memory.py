@@ -34,6 +34,7 @@ class SourceMemory:
     def __init__(self, model: FinenerForTokenClassification):
         is_shared = not any(p.requires_grad for p in model.encoder.parameters())
         self._before = copy.deepcopy(model, {id(model.encoder): model.encoder} if is_shared else None)
+        self._before.conversion = None  # its types are not compared
         self._before.requires_grad_(False).eval()
 
     @torch.no_grad()

@@ -119,10 +119,17 @@ def read_dtype(name: str) -> torch.dtype | None:
     return ENCODER_DTYPES[name]
 
 
-def set_below_gold_weight(model: FinenerForTokenClassification, weight: float) -> None:
-    """What types below the gold ones weigh in the typing loss, until the model is loaded again. Raises ArgumentError outside [0, 1]."""
+def set_below_gold_weight(model: FinenerForTokenClassification, weight: float, typing_weight: float) -> None:
+    """What types below the gold ones weigh in the typing loss, until the model is loaded again.
+
+    Raises ArgumentError outside [0, 1], or where ``typing_weight`` is 0, so that it would have no effect.
+    """
     if not 0.0 <= weight <= 1.0:
         raise ArgumentError(f"below_gold_weight must lie in [0, 1]; got {weight}")
+    if weight != 1.0 and not typing_weight:
+        raise ArgumentError(
+            "below_gold_weight is of the source types, which are not trained here: set typing_weight, or leave it out"
+        )
     model.type_head.below_gold_weight = weight
 
 

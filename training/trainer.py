@@ -103,10 +103,10 @@ class FinenerTrainer(Trainer):
         self.settings = args if isinstance(args, TrainerSettings) else TrainerSettings()
         freeze_parts(model, self.settings)
         model.encoder_autocast = read_dtype(self.settings.encoder_dtype)
-        set_below_gold_weight(model, self.settings.below_gold_weight)
         if args.neftune_noise_alpha is not None and is_frozen(model.get_input_embeddings()):
             raise ArgumentError("neftune_noise_alpha has no effect on frozen embeddings: set freeze: nothing")
         weights = default_weights(model, self.settings)
+        set_below_gold_weight(model, self.settings.below_gold_weight, weights["typing"])
         tokenizer = processing_class or model.own_tokenizer()
         self.text_encoder = TextEncoder(tokenizer, model.config)
         self._states: SharedStates | None = None
@@ -127,7 +127,7 @@ class FinenerTrainer(Trainer):
         )
         self.unpredictable = self._count_unpredictable()
         self.loss_weights = torch.tensor([weights[part] for part in TRAINED_PARTS])
-        self.memory: SourceMemory | None = None  # while training with a memory_weight
+        self.memory: SourceMemory | None = None  # with a memory_weight, from the first training on
         self._sums = torch.zeros(2, len(TRAINED_PARTS))  # since the last log: losses times counts, counts
 
     # ---------------------------------------------------------------- records
@@ -192,11 +192,14 @@ class FinenerTrainer(Trainer):
         if self.text_encoder.config.target_ontology is not self._plain_model.config.target_ontology:
             raise ArgumentError("the model has other target types than when this trainer was made: make a new one")
         self.start_types()
-        self.memory = SourceMemory(self._plain_model) if self.settings.memory_weight else None
+        if (
+            self.settings.memory_weight and self.memory is None
+        ):  # of the model as it came: a resumed run compares with it too
+            self.memory = SourceMemory(self._plain_model)
         try:
             return super().train(*args, **kwargs)
         finally:
-            self._kept, self.memory = [], None
+            self._kept = []
 
     def start_types(self) -> None:
         """Starts the biases of a head that is new, and was not made with ``start="random"``, at the shares of its types."""

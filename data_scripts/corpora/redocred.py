@@ -70,7 +70,7 @@ def read_redocred(
         where = f"{path}: document {number} ({document['title']!r:.60})"
         joined = [join_tokens(tokens) for tokens in document["sents"]]
         spans: list[list[Span]] = [[] for _ in joined]
-        origins: dict[tuple[int, int], str] = {}
+        origins: dict[tuple[int, int, int], str] = {}
         for entity in document["vertexSet"]:
             marked = _checked(entity, document["sents"], where)
             names = [m for m in marked if m["type"] in NAMES]
@@ -82,14 +82,15 @@ def read_redocred(
                 first, stop = mention["pos"]
                 end = starts[stop - 1] + len(document["sents"][mention["sent_id"]][stop - 1])
                 spans[mention["sent_id"]].append((starts[first], end, types))
-                origins[mention["sent_id"], starts[first]] = origin
+                if origin:  # of two entities of one span, one that is known
+                    origins[mention["sent_id"], starts[first], end] = origin
         for sentence, ((text, _), own) in enumerate(zip(joined, spans, strict=True)):
             kept = outermost(own, report.dropped)
             ontology = typer.ontology.name if typer and any(types for _, _, types in kept) else ""
             place = f"{path.stem}/{number}"
             record = make_record(f"{place}#{sentence}", place, "redocred", text, kept, ontology)
             for mention in record["mentions"]:
-                mention["origin"] = origins[sentence, mention["start"]] if mention["types"] else ""
+                mention["origin"] = origins.get((sentence, mention["start"], mention["end"]), "")
             yield record
 
 

@@ -127,3 +127,21 @@ def test_the_script_remembers_and_logs_it(given):
     assert results["config"]["memory_weight"] == 0.1
     logged = [row["loss_memory"] for row in results["dev"]["curve"] if "loss_memory" in row]
     assert logged and all(0 <= value < 10 for value in logged) and logged[-1] > 0
+
+
+def test_a_second_training_still_holds_the_model_to_what_it_was_at_first(tokenizer, tmp_path):
+    model = still_model(tokenizer, target=True)
+    before = source_logits(model, tokenizer, RECORDS)
+    settings = {"memory_weight": 0.1, "freeze": "encoder", "max_steps": 3, "learning_rate": 0.05}
+    run = trainer(model, tokenizer, tmp_path, RECORDS, **settings)
+    run.train()
+    assert not torch.equal(source_logits(model, tokenizer, RECORDS), before)
+    run.train()
+    torch.testing.assert_close(run.memory.logits(collate(model, tokenizer, RECORDS)), before)
+
+
+def test_a_weight_below_the_gold_types_where_source_types_are_not_trained_is_an_error(tokenizer, tmp_path):
+    model = still_model(tokenizer, target=True)
+    with pytest.raises(ArgumentError, match="below_gold_weight is of the source types, which are not trained here"):
+        trainer(model, tokenizer, tmp_path, RECORDS, weights={"conversion": 1.0}, below_gold_weight=0.0)
+    trainer(model, tokenizer, tmp_path, RECORDS, weights={"conversion": 1.0, "typing": 1.0}, below_gold_weight=0.0)
