@@ -71,7 +71,7 @@ def make_runs(plan: Mapping[str, Any], corpora: Mapping[str, list[Record]], seed
         for name, spec in plan["sources"].items():
             config = merge(read_yaml("source"), settings, spec.get("settings", {}))
             own, tested = [folds[name]], source_sample(folds[name])
-            for seed in seeds_of(spec, seeds):
+            for seed in seeds_of(spec, encoder, seeds):
                 run = Run("yago", encoder, name, seed, "source", config, own, None, yago, None, tested)
                 sources[encoder, name, seed] = run
     runs = list(sources.values())
@@ -81,9 +81,11 @@ def make_runs(plan: Mapping[str, Any], corpora: Mapping[str, list[Record]], seed
     return runs
 
 
-def seeds_of(spec: Mapping[str, Any], seeds: Sequence[int]) -> list[int]:
-    """The seeds that a part of the plan is run with: its own, where it names some."""
-    return [seed for seed in seeds if seed in spec.get("seeds", seeds)]
+def seeds_of(spec: Mapping[str, Any], encoder: str, seeds: Sequence[int]) -> list[int]:
+    """The seeds that a part of the plan is run with: its own, where it names some, for all encoders or for this one."""
+    own = spec.get("seeds", seeds)
+    own = own.get(encoder, seeds) if isinstance(own, Mapping) else own
+    return [seed for seed in seeds if seed in own]
 
 
 def transfer_runs(
@@ -109,7 +111,7 @@ def transfer_runs(
             data = with_dev(folds, corpora["crossner/politics/dev"]) if phase == "direct" else folds
             is_mapped = phase == "direct" or own.get("type_start") == "mapping"
             mapping = transfer["mapping"] if is_mapped else None
-            for seed in seeds_of(spec, seeds_of(transfer, seeds)):
+            for seed in seeds_of(spec, encoder, seeds_of(transfer, encoder, seeds)):
                 source = None if phase == "scratch" else sources[encoder, transfer["source"], seed]
                 kept = source.source_test if phase == "finetune" else ()
                 runs.append(

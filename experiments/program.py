@@ -31,7 +31,7 @@ from finener.paths import ROOT
 # Seconds of one core, about: for a training record in one epoch, by phase; for a text that the encoder reads; and to start. A run that
 # has a result with another seed is estimated by that.
 TRAIN = {"source": 0.012, "scratch": 0.003, "finetune": 0.003, "direct": 0.0}
-FREE = {"minilm": 0.05, "mpnet": 0.15}  # training with a free encoder
+FREE = {"minilm": 0.05, "mpnet": 0.2}  # training with a free encoder
 READ = {"minilm": 0.012, "mpnet": 0.04}
 START = 6.0
 
