@@ -55,8 +55,10 @@ def test_the_estimate_is_that_of_another_seed_where_there_is_one(tmp_path):
     place = Place(tmp_path, tmp_path)
     run = a_run(config={"num_train_epochs": 10})
     per_record = program.TRAIN["finetune"]
-    expected = program.START + (1 + 3) * program.READ[run.encoder] + 10 * per_record  # one record trains, one is tested
-    assert program.estimate(run, place) == pytest.approx(expected)
+    assert program.estimate(run, place) == pytest.approx(program.START + 10 * per_record)  # one record trains
+    free = a_run(config={"num_train_epochs": 10, "freeze": "nothing"})
+    expected = program.START + (1 + 3) * program.READ[run.encoder] + 10 * program.FREE[run.encoder]  # and one is tested
+    assert program.estimate(free, place) == pytest.approx(expected)
     finish(a_run(seed=3), place)
     assert program.estimate(run, place) == 60.0
 
