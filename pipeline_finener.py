@@ -280,8 +280,9 @@ class FinenerPipeline(Pipeline):
                 "type_threshold and batch_size"
             )
         for name, value in {"detection_threshold": detection_threshold, "type_threshold": type_threshold}.items():
-            if value is not None and not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name} must lie in [0, 1], got {value}")
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if value is not None and not (is_number and 0.0 <= value <= 1.0):
+                raise ValueError(f"{name} must be a number in [0, 1], got {value!r}")
         given = (
             {"mentions": mentions},
             {"head": head, "types": types, "type_threshold": type_threshold},

@@ -194,7 +194,11 @@ def differences_table(cells: Cells, best: str | None) -> str:
     rows = []
     for system, baseline, measure in [*wanted, *SOFT_AGAINST_PLAIN]:
         if system in cells and baseline in cells and (found := difference(cells[system], cells[baseline], measure)):
-            means = [statistics.fmean(r["scores"][measure] for r in cells[name]) for name in (system, baseline)]
+            seeds = {r["seed"] for r in cells[system]} & {r["seed"] for r in cells[baseline]}
+            means = [
+                statistics.fmean(r["scores"][measure] for r in cells[name] if r["seed"] in seeds)
+                for name in (system, baseline)
+            ]
             interval = f"{found['low']:+.3f} to {found['high']:+.3f}"
             ratio = f"{means[0] / means[1]:.2f}" if means[1] else ""
             rows.append([f"{system} − {baseline}", MEASURES[measure], f"{found['difference']:+.3f}", interval, ratio])

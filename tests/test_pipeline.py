@@ -173,9 +173,9 @@ def test_a_batch_size_below_one_is_refused(model, tokenizer, size):
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
 def test_a_detection_threshold_outside_0_to_1_is_refused(pipe, threshold):
-    with pytest.raises(ValueError, match=r"detection_threshold must lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"detection_threshold must be a number in \[0, 1\]"):
         pipe("New York", detection_threshold=threshold)
-    with pytest.raises(ValueError, match=r"detection_threshold must lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"detection_threshold must be a number in \[0, 1\]"):
         FinenerPipeline(model=pipe.model, tokenizer=pipe.tokenizer, detection_threshold=threshold)
 
 

@@ -170,7 +170,9 @@ def test_arguments_that_contradict_each_other_are_refused(pipe):
         pipe(TEXTS[0], types=NAMES, head="source")
     with pytest.raises(ValueError, match="type_threshold needs types"):
         pipe(TEXTS[0], type_threshold=0.5)
-    with pytest.raises(ValueError, match=r"type_threshold must lie in \[0, 1\], got 2"):
+    with pytest.raises(ValueError, match=r"type_threshold must be a number in \[0, 1\], got \{'a': 0.5\}"):
+        pipe(TEXTS[0], types=NAMES, type_threshold={"a": 0.5})
+    with pytest.raises(ValueError, match=r"type_threshold must be a number in \[0, 1\], got 2"):
         pipe(TEXTS[0], types=NAMES, type_threshold=2)
 
 
