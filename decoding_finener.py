@@ -69,7 +69,7 @@ class ChosenTypes(NamedTuple):
     n_mentions: int  # M
 
 
-class _Lists:
+class Lists:
     """Lists of different lengths, (lists) ``sizes``, end to end in ``items``, to be looked up many at a time."""
 
     def __init__(self, items: Tensor, sizes: Tensor):
@@ -77,8 +77,9 @@ class _Lists:
         self.starts = sizes.cumsum(0) - sizes
 
     @classmethod
-    def of(cls, lists: Sequence[Sequence[Any]], device: torch.device) -> _Lists:
-        items = torch.tensor([item for row in lists for item in row], device=device)
+    def of(cls, lists: Sequence[Sequence[Any]], device: torch.device) -> Lists:
+        """Of lists of whole numbers, on a device."""
+        items = torch.tensor([item for row in lists for item in row], dtype=torch.long, device=device)
         return cls(items, torch.tensor([len(row) for row in lists], device=device))
 
     def __call__(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,7 +104,7 @@ def gold_probabilities(said: Tensor, credit: SparseRows) -> Tensor:
     starts, columns, values = credit
     seen = (said >= LEAST_PROBABILITY).scatter_(1, said.argmax(1, keepdim=True), True)
     mentions, types = seen.nonzero(as_tuple=True)
-    places, entries = _Lists(torch.arange(len(columns), device=said.device), starts.diff())(types)
+    places, entries = Lists(torch.arange(len(columns), device=said.device), starts.diff())(types)
     fine = finest(said.device)
     weights, gold = values[entries].to(fine), said[mentions, types].to(fine)
     cells, cell = (mentions[places] * said.shape[1] + columns[entries]).unique(return_inverse=True)
@@ -139,7 +140,7 @@ class TypeDecoder:
         self.assignable = torch.tensor(ontology.assignable, device=device)
         self.from_roots = self.depths.argsort(stable=True)
         self.ranks = self.from_roots.argsort()
-        self.closures = _Lists.of([sorted(above | {i}) for i, above in enumerate(ontology.ancestors)], device)
+        self.closures = Lists.of([sorted(above | {i}) for i, above in enumerate(ontology.ancestors)], device)
         # Every assignable type is one of these or below one, so that none scores higher than the best of them.
         over = [any(ontology.assignable[a] for a in above) for above in ontology.ancestors]
         self.highest = (self.assignable & ~torch.tensor(over, device=device)).nonzero()[:, 0]
@@ -151,9 +152,9 @@ class TypeDecoder:
         return [torch.tensor(list(edges), device=self.device).T for _, edges in by_depth]
 
     @cached_property
-    def _runs(self) -> tuple[Tensor, _Lists]:
+    def _runs(self) -> tuple[Tensor, Lists]:
         order, runs = self.ontology.subtree_runs
-        return torch.tensor(order, device=self.device), _Lists.of(runs, self.device)
+        return torch.tensor(order, device=self.device), Lists.of(runs, self.device)
 
     def _least(self, threshold: Threshold) -> Tensor:
         """The least score of each type, (C)."""

@@ -6,14 +6,13 @@ L gold types per mention (padded), C source types, K target types, F shape featu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .configuration_finener import TAGS, CreditRows, FinenerConfig
-from .decoding_finener import SparseRows, finest
+from .decoding_finener import Lists, SparseRows, finest
 from .ontology_finener import Ontology
 
 O, B, I = range(len(TAGS))  # noqa: E741
@@ -168,7 +167,7 @@ class TypeHead(nn.Module):
         """:func:`typing_loss` of (M, C) logits and (M, L) labels; types below the gold ones weigh ``below_gold_weight``."""
         if self.below_gold_weight == 1.0:
             return typing_loss(logits, labels)
-        if self.dag is None or self.dag.parents[0].device != logits.device:
+        if self.dag is None or self.dag.parents.items.device != logits.device:
             self.dag = type_rows(self.config.ontology, logits.device)
         below = below_gold(labels, self.dag)
         return typing_loss(logits, labels, torch.where(below, self.below_gold_weight, 1.0))
@@ -263,10 +262,10 @@ def credit_rows(weights: Tensor, ontology: Ontology) -> CreditRows:
 
 
 class TypeRows(NamedTuple):
-    """Of each type its parents, and all types below it: first entry of each row (C + 1), and columns (n)."""
+    """Of each type its parents, and all types below it."""
 
-    parents: tuple[Tensor, Tensor]
-    below: tuple[Tensor, Tensor]
+    parents: Lists
+    below: Lists
 
 
 def type_rows(ontology: Ontology, device: torch.device) -> TypeRows:
@@ -275,21 +274,7 @@ def type_rows(ontology: Ontology, device: torch.device) -> TypeRows:
     for i, ancestors in enumerate(ontology.ancestors):
         for j in ancestors:
             below[j].append(i)
-    return TypeRows(*(_rows(lists, device) for lists in (ontology.parents, below)))
-
-
-def _rows(lists: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    ends = torch.tensor([len(row) for row in lists]).cumsum(0)
-    columns = torch.tensor([i for row in lists for i in row], dtype=torch.long)
-    return nn.functional.pad(ends, (1, 0)).to(device), columns.to(device)
-
-
-def _entries(starts: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The entries of some rows (n) of a sparse matrix, and for each of them which of the n it is of."""
-    first, length = starts[rows], starts[rows + 1] - starts[rows]
-    before = length.cumsum(0) - length  # entries of the rows before
-    entry = torch.arange(int(length.sum()), device=rows.device) + (first - before).repeat_interleave(length)
-    return entry, torch.arange(len(rows), device=rows.device).repeat_interleave(length)
+    return TypeRows(Lists.of(ontology.parents, device), Lists.of(below, device))
 
 
 def below_gold(labels: Tensor, dag: TypeRows) -> Tensor:
@@ -303,14 +288,14 @@ def below_gold(labels: Tensor, dag: TypeRows) -> Tensor:
     """
     mention, place = (labels >= 0).nonzero(as_tuple=True)
     gold = labels[mention, place]
-    is_lowest = torch.zeros(len(labels), len(dag.parents[0]) - 1, dtype=torch.bool, device=labels.device)
+    is_lowest = torch.zeros(len(labels), len(dag.parents.sizes), dtype=torch.bool, device=labels.device)
     is_lowest[mention, gold] = True
-    entry, of = _entries(dag.parents[0], gold)
-    is_lowest[mention[of], dag.parents[1][entry]] = False
+    of, parents = dag.parents(gold)
+    is_lowest[mention[of], parents] = False
     mention, lowest = is_lowest.nonzero(as_tuple=True)
-    entry, of = _entries(dag.below[0], lowest)
+    of, types = dag.below(lowest)
     below = torch.zeros_like(is_lowest)
-    below[mention[of], dag.below[1][entry]] = True
+    below[mention[of], types] = True
     return below
 
 
@@ -367,7 +352,7 @@ def conversion_loss(logits: Tensor, labels: Tensor, credit: SparseRows) -> tuple
     logits, labels = logits[typed].float(), labels[typed]
     starts, columns, values = credit
     mention, place = (labels >= 0).nonzero(as_tuple=True)
-    entry, of = _entries(starts, labels[mention, place])
+    of, entry = Lists(torch.arange(len(columns), device=columns.device), starts.diff())(labels[mention, place])
     owner, share = mention[of], 1.0 / (labels >= 0).sum(1)
     target = torch.zeros_like(logits).index_put_((owner, columns[entry]), values[entry] * share[owner], accumulate=True)
     return _at(typed, -(target * logits.log_softmax(1)).sum(1)), typed.long()

@@ -29,6 +29,7 @@ from finener.data_scripts.record_files import write_records
 from finener.data_scripts.tables import text_table
 from finener.experiments.data import SILVER, Fold, Record, prepare, source_fold
 from finener.experiments.plan import read_tables
+from finener.experiments.program import FREE
 from finener.experiments.run import choose_thresholds, read_yaml, threshold_knob
 from finener.experiments.tables import mean_of
 from finener.metrics.card import write_card
@@ -247,7 +248,8 @@ def estimate(model: Model) -> float:
         told = json.loads(path.read_text(encoding="utf-8"))
         records = sum(fold["records"]["train"] + fold["records"]["detection"] for fold in told["folds"])
         return told["seconds"] * (len(model.fold.train) + len(model.fold.detection)) / max(1, records)
-    return float("nan")
+    epochs, train = model.recipe["num_train_epochs"], FREE[model.spec["figures"]["encoder"]]
+    return train * epochs * len(model.fold.train)  # targets train the encoder too
 
 
 def plan_table(models: Mapping[str, Model], wanted: Sequence[str]) -> str:

@@ -121,8 +121,8 @@ class TrainerSettings:
     encoder_dtype: str = field(
         default="float32",
         metadata={
-            "help": "float32 or bfloat16: in which the encoder multiplies matrices while training; bfloat16 is about twice as fast on "
-            "GPUs and on CPUs that have instructions for it (avx512_bf16, amx), and slower on others"
+            "help": "float32 or bfloat16: in which the encoder multiplies matrices while training; bfloat16 is about twice as fast "
+            "on processors that have instructions for it (avx512_bf16), and slower on others"
         },
     )
     detection_weight: float | None = field(
