@@ -40,6 +40,18 @@ class CreditRows(tuple):
         return self
 
 
+class _Tasks(dict):
+    """Pipelines by task. It has one, so that a task need not be named, and finds it by transformers' other name for it, too."""
+
+    def __contains__(self, task: object) -> bool:
+        return task == "ner" or super().__contains__(task)
+
+    def __missing__(self, task: str) -> Any:
+        if task != "ner":
+            raise KeyError(task)
+        return self["token-classification"]
+
+
 def check_knobs(given: Iterable[str], known: Iterable[str], hint: str = "") -> None:
     """Raises ValueError naming the knobs of ``given`` that are not among ``known``, with what was probably meant."""
     known = set(known)
@@ -185,7 +197,7 @@ class FinenerConfig(PretrainedConfig):
         model, auto = "modeling_finener.FinenerForTokenClassification", "AutoModelForTokenClassification"
         self.auto_map = {"AutoConfig": "configuration_finener.FinenerConfig", "AutoModel": model, auto: model}
         pipeline = {"impl": "pipeline_finener.FinenerPipeline", "pt": [auto], "type": "text"}
-        self.custom_pipelines = {"token-classification": pipeline}
+        self.custom_pipelines = _Tasks({"token-classification": pipeline})
 
     @staticmethod
     def _check_kwargs(kwargs: dict[str, Any]) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from huggingface_hub import constants, try_to_load_from_cache
 
+from finener.answers_finener import ontology_of_head
 from finener.modeling_finener import FinenerForTokenClassification
-from finener.pipeline_finener import FinenerPipeline, ontology_of_head
+from finener.pipeline_finener import FinenerPipeline
 
 
 def predict_records(

@@ -19,7 +19,7 @@ from finener.metrics.counting import score_records, type_support
 from finener.metrics.tables import mentions_table
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.ontology_finener import OntologyError
-from finener.pipeline_finener import FinenerPipeline, TextEncoder
+from finener.pipeline_finener import FinenerPipeline
 from finener.prediction.records import predict_records
 from finener.training.arguments import ArgumentError, FinenerArguments, FinenerTrainingArguments, parse_arguments
 from finener.training.direct import run_direct, score_direct
@@ -28,6 +28,7 @@ from finener.training.records import scorable
 from finener.training.results import data_facts, dev_facts, print_scores, run_facts, write_results
 from finener.training.start import build_model, set_soft_loss_weights, start_at_table
 from finener.training.trainer import FinenerTrainer
+from finener.windows_finener import TextEncoder
 
 
 def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dict[str, Any]:

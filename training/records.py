@@ -15,8 +15,8 @@ from finener.data_scripts.record_files import read_records, record_files
 from finener.data_scripts.schema import validate_record
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.ontology_finener import Ontology, OntologyError
-from finener.pipeline_finener import TextEncoder
 from finener.training.arguments import ArgumentError
+from finener.windows_finener import TextEncoder
 
 Record = Mapping[str, Any]
 
