@@ -12,6 +12,7 @@ from accelerate import PartialState
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from finener.data_scripts.command_line import last_line, take_debug
 from finener.data_scripts.record_files import count_rows
 from finener.data_scripts.schema import RecordError
 from finener.metrics.card import write_card
@@ -159,10 +160,11 @@ def score_systems(pipe: FinenerPipeline, data: PhaseData) -> dict[str, Any]:
 
 
 def main(command_line: list[str] | None = None) -> None:
-    """Runs every phase that is asked for; fine-tuning starts from what pre-training left."""
+    """Runs every phase that is asked for; fine-tuning starts from what pre-training left. ``--debug`` shows an error's whole trace."""
+    command_line, is_debugging = take_debug(sys.argv[1:] if command_line is None else command_line)
     try:
         pretrained = None
-        for args, training in parse_arguments(sys.argv[1:] if command_line is None else command_line):
+        for args, training in parse_arguments(command_line):
             if args.phase == "pretrain":
                 pretrained = training.output_dir  # run_phase moves the trainer's own folder
             elif args.model is None:
@@ -170,4 +172,10 @@ def main(command_line: list[str] | None = None) -> None:
             (run_direct if args.phase == "direct" else run_phase)(args, training)
             PartialState().wait_for_everyone()  # the next phase reads what the main process has just written
     except (ArgumentError, FileNotFoundError, FloatingPointError, OntologyError, RecordError) as error:
+        if is_debugging:
+            raise
         sys.exit(f"train_finener: {error}")
+    except ValueError as error:  # of a library below
+        if is_debugging:
+            raise
+        sys.exit(f"train_finener: {last_line(error)} (--debug shows where)")
