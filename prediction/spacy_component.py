@@ -32,6 +32,9 @@ for extension, default in EXTENSIONS.items():
     if not Span.has_extension(extension):
         Span.set_extension(extension, default=default)
 
+# Arguments of a call that make no sense here.
+ELSEWHERE = {"mentions": "it finds them", "is_split_into_words": "documents have their text"}
+
 
 class FinenerComponent(Pipe):
     """Finds and types the mentions of spaCy's documents.
@@ -55,7 +58,7 @@ class FinenerComponent(Pipe):
         set_ents: whether mentions go into ``doc.ents`` too.
 
     Raises:
-        ValueError: without a model.
+        ValueError: without a model, or with arguments that a component has no use for.
         FileNotFoundError: with the first text, when the model is not there.
         TypeError: with the first text, on an unknown argument.
     """
@@ -75,6 +78,11 @@ class FinenerComponent(Pipe):
                 f"the component {name!r} has no model; expected a folder or Hub repo of one: "
                 'nlp.add_pipe("finener", config={"model": "outputs/quickstart"})'
             )
+        for argument, instead in ELSEWHERE.items():
+            if argument in (arguments or {}):
+                raise ValueError(f"the component {name!r} takes no {argument}: {instead}")
+        if (arguments or {}).get("head") == "both":
+            raise ValueError(f"the component {name!r} gives one head's types: add one for each, with its own spans_key")
         self.name, self.model, self.device = name, model, device
         self.arguments = dict(arguments or {})
         self.spans_key, self.set_ents = spans_key, set_ents

@@ -225,6 +225,19 @@ def test_without_a_model_the_right_call_is_shown():
         spacy.blank("en").add_pipe("finener")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"head": "both"}, "add one for each"),
+        ({"mentions": []}, "it finds them"),
+        ({"is_split_into_words": True}, "text"),
+    ],
+)
+def test_arguments_that_a_component_has_no_use_for_are_told(arguments, told):
+    with pytest.raises(ValueError, match=told):
+        blank(Path("none"), arguments=arguments)
+
+
 def test_a_model_that_is_not_there_is_told_with_the_first_text(tmp_path):
     nlp = blank(tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="none: no such model folder"):
