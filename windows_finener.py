@@ -5,6 +5,7 @@ Offsets are Python code points, half-open. T sub-tokens, W words, F shape featur
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from .configuration_finener import FinenerConfig
 from .layers_finener import SHAPE_FEATURES
 from .words_finener import split_words, word_shape
 
+HALF_PAIRS = re.compile("[\ud800-\udfff]")  # halves of surrogate pairs, which a broken JSON string may hold
 MAX_TOKENS = 512  # of a window, special ones included
 
 
@@ -84,6 +86,7 @@ class TextEncoder:
 
     def encode(self, text: str) -> EncodedText:
         """Tokenizes a text of any length, without cutting it."""
+        text = HALF_PAIRS.sub("\ufffd", text)  # tokenizers can't read them
         encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         offsets = encoding["offset_mapping"]
         words, pieces, shapes = [], [], []

@@ -13,7 +13,7 @@ from finener import pipeline_finener
 from finener.pipeline_finener import FinenerPipeline
 
 import tiny
-from texts import ODD_TEXTS, RANDOM_TEXTS, check, encoder_of, long_text, windows_of
+from texts import ODD_TEXTS, RANDOM_TEXTS, check, encoder_of, long_text, random_text, windows_of
 
 
 @pytest.fixture
@@ -49,6 +49,13 @@ def test_offsets_of_random_unicode_are_those_of_the_words(any_tokenizer):
     model = tiny.tiny_model(any_tokenizer, window_words=12, window_overlap=4)
     results = FinenerPipeline(model=model, tokenizer=any_tokenizer)(RANDOM_TEXTS)
     assert sum(check(text, mentions) for text, mentions in zip(RANDOM_TEXTS, results, strict=True)) > 100
+
+
+@pytest.mark.slow
+def test_offsets_of_five_thousand_random_texts_are_those_of_the_words(model, tokenizer):
+    texts = [random_text(random.Random(seed)) for seed in range(1000, 6000)]
+    found = FinenerPipeline(model=model, tokenizer=tokenizer)(texts, detection_threshold=0.0)
+    assert sum(check(text, mentions) for text, mentions in zip(texts, found, strict=True)) > 5000
 
 
 @pytest.mark.parametrize("unit", ["a", "東👍"])

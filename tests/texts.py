@@ -35,6 +35,7 @@ ODD_TEXTS = {
     "combining marks": "Cafe\u0301 Noe\u0308l in Sa\u0303o Paulo, ก\u0e34น",
     "controls": "a\u0000b \u200b \u00ad New\u00a0York\ufeff",
     "ligatures": "The ﬁne oﬃce of №5 … ㎏ ½",
+    "half surrogate pairs": "New \ud83d York\udc00 x \ud83d\ude00 the",
     "white space": "\n\t New \r\n York \u3000",
 }
 WORDS = [

@@ -127,7 +127,8 @@ def test_brat_writes_nothing_outside_its_folder(predict, tmp_path):
 
 
 def test_a_docbin_has_the_texts_and_their_mentions(predict, tmp_path, target):
-    rows = "".join(json.dumps({"id": f"r{i}", "text": t}) + "\n" for i, t in enumerate([*ODD_TEXTS.values(), *TEXTS]))
+    texts = [*(text for name, text in ODD_TEXTS.items() if name != "half surrogate pairs"), *TEXTS]
+    rows = "".join(json.dumps({"id": f"r{i}", "text": text}) + "\n" for i, text in enumerate(texts))
     with pytest.raises(FileNotFoundError):
         predict(rows.encode(), "--output", str(tmp_path / "out.spacy"))
     expected = [r for r in predict(rows.encode()) if r["text"].strip()]
