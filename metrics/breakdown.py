@@ -69,6 +69,17 @@ def scores_by_level(counts: np.ndarray, ontology: Ontology) -> list[dict[str, An
     ]
 
 
+def level_counts(pairs: Iterable[Pair], ontology: Ontology) -> np.ndarray:
+    """(N, L, 3), the counts of each pair by level: what intervals resample.
+
+    Args:
+        pairs: see :func:`type_counts`.
+        ontology: of L levels.
+    """
+    is_of_level = np.array(ontology.depths) == np.arange(max(ontology.depths) + 1)[:, None]  # (L, C)
+    return np.array([is_of_level @ type_counts([pair], ontology) for pair in pairs])
+
+
 def scores_by_training(
     counts: np.ndarray, training: np.ndarray, bounds: Sequence[int] = TRAINING_BOUNDS
 ) -> list[dict[str, Any]]:
