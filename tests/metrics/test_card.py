@@ -198,7 +198,7 @@ def test_levels_and_intervals_are_shown_where_they_were_measured(tmp_path):
     assert text.count("| detection | 0.300 | 0.200 | 0.250 | 0.100–0.400 |") == 2
     assert text.count("| 0 | 2 | 5 | 4 | 0.750 | 0.600 | 0.667 | 0.500–0.800 |") == 2
     assert "### fine-tuned, test part" in text and "### news" in text
-    assert "7 records of 3 documents. The intervals hold 95 % of 1,000 resamples of its documents." in text
+    assert "7 records of 3 documents. The intervals hold 95 % of the results of drawing its documents anew." in text
 
 
 def test_the_card_tells_no_place_on_a_machine(tmp_path):
