@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from finener.pipeline_finener import TextEncoder
+from finener.windows_finener import TextEncoder
 from finener.words_finener import split_words, word_shape
 
 import tiny

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from finener.configuration_finener import FinenerConfig
-from finener.pipeline_finener import TextEncoder, Window
+from finener.windows_finener import TextEncoder, Window
 
 import tiny
 
@@ -63,7 +63,7 @@ def check(text: str, mentions: list[dict]) -> int:
     """What holds for the mentions of any text; their number."""
     end = 0
     for mention in mentions:
-        assert set(mention) == {"entity_group", "score", "word", "start", "end", "types"}
+        assert set(mention) == {"entity_group", "label", "score", "word", "start", "end", "types", "labels"}
         assert text[mention["start"] : mention["end"]] == mention["word"] != ""
         assert mention["word"] == mention["word"].strip()
         assert mention["start"] >= end, "in order, without overlaps"

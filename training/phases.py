@@ -12,6 +12,7 @@ from accelerate import PartialState
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from finener.data_scripts.command_line import last_line, take_debug
 from finener.data_scripts.record_files import count_rows
 from finener.data_scripts.schema import RecordError
 from finener.metrics.card import write_card
@@ -20,7 +21,7 @@ from finener.metrics.scoring import judge, score
 from finener.metrics.tables import mentions_table
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.ontology_finener import OntologyError
-from finener.pipeline_finener import FinenerPipeline, TextEncoder
+from finener.pipeline_finener import FinenerPipeline
 from finener.prediction.records import predict_records
 from finener.publishing.release import release_model
 from finener.publishing.staging import ReleaseError
@@ -32,6 +33,7 @@ from finener.training.records import scorable
 from finener.training.results import data_facts, dev_facts, print_scores, run_facts, write_results
 from finener.training.start import build_model, set_soft_loss_weights, start_at_table
 from finener.training.trainer import FinenerTrainer
+from finener.windows_finener import TextEncoder
 
 # What ends a run with one line.
 TOLD = (ArgumentError, FileNotFoundError, FloatingPointError, OntologyError, RecordError, ReleaseError, UploadError)
@@ -175,10 +177,11 @@ def score_systems(pipe: FinenerPipeline, data: PhaseData) -> dict[str, Any]:
 
 
 def main(command_line: list[str] | None = None) -> None:
-    """Runs every phase that is asked for; fine-tuning starts from what pre-training left."""
+    """Runs every phase that is asked for; fine-tuning starts from what pre-training left. ``--debug`` shows an error's whole trace."""
+    command_line, is_debugging = take_debug(sys.argv[1:] if command_line is None else command_line)
     try:
         pretrained = None
-        for args, training in parse_arguments(sys.argv[1:] if command_line is None else command_line):
+        for args, training in parse_arguments(command_line):
             if args.phase == "pretrain":
                 pretrained = training.output_dir  # run_phase moves the trainer's own folder
             elif args.model is None:
@@ -186,4 +189,10 @@ def main(command_line: list[str] | None = None) -> None:
             (run_direct if args.phase == "direct" else run_phase)(args, training)
             PartialState().wait_for_everyone()  # the next phase reads what the main process has just written
     except TOLD as error:
+        if is_debugging:
+            raise
         sys.exit(f"train_finener: {error}")
+    except ValueError as error:  # of a library below
+        if is_debugging:
+            raise
+        sys.exit(f"train_finener: {last_line(error)} (--debug shows where)")

@@ -17,7 +17,6 @@ from finener.configuration_finener import FinenerConfig
 from finener.layers_finener import LOSS_PARTS
 from finener.metrics.counting import COUNTS
 from finener.modeling_finener import FinenerForTokenClassification
-from finener.pipeline_finener import TextEncoder
 from finener.training.arguments import ArgumentError, FinenerTrainingArguments, TrainerSettings, check_trainer_arguments
 from finener.training.collator import FinenerCollator, loss_counts, model_inputs
 from finener.training.encoder_states import SharedStates
@@ -44,6 +43,7 @@ from finener.training.start import (
     type_shares,
 )
 from finener.training.stream import RecordStream, first_windows
+from finener.windows_finener import TextEncoder
 
 Records = Iterable[Record]
 """A list of records or a ``datasets.Dataset`` of them; to train on, also a ``datasets.IterableDataset`` or a :class:`RecordStream`."""
