@@ -18,6 +18,7 @@ from transformers.integrations import get_available_reporting_integrations
 
 from finener.configuration_finener import FinenerConfig
 from finener.data_scripts.command_line import last_line
+from finener.metrics.card import CardFacts
 
 PHASES = ("pretrain", "finetune", "direct")
 
@@ -155,6 +156,13 @@ class TrainerSettings:
         metadata={"help": "keep these states here, for other runs with the same encoder; default: for this run alone"},
     )
     shuffle_buffer: int = field(default=10_000, metadata={"help": "of a stream: windows that are shuffled together"})
+    card: dict = field(
+        default_factory=dict,
+        metadata={
+            "help": "what the model's card tells that no result knows: {license: cc-by-4.0, language: [en], datasets: [user/name], "
+            "base_model: user/name, examples: [a text], tags: [a word]}"
+        },
+    )
 
 
 @dataclass
@@ -178,6 +186,7 @@ class FinenerTrainingArguments(TrainerSettings, TrainingArguments):
     remove_unused_columns: bool | None = field(default=False)
     restore_callback_states_from_checkpoint: bool = field(default=True)  # the patience of early stopping
     dataloader_pin_memory: bool = field(default=False)
+    hub_strategy: str = field(default="end", metadata={"help": "with push_to_hub: end or every_save"})
     accelerator_config: dict | str | None = field(default_factory=lambda: {"dispatch_batches": False})
 
 
@@ -226,6 +235,13 @@ def check_trainer_arguments(args: TrainingArguments, keywords: Mapping[str, Any]
         raise ArgumentError(
             f"train_sampling_strategy must be one of {', '.join(SAMPLING)}; got {args.train_sampling_strategy!r}"
         )
+    if args.push_to_hub and args.hub_strategy not in ("end", "every_save"):
+        raise ArgumentError(
+            "hub_strategy must be end or every_save: checkpoints hold pickles with this machine's paths, which are not uploaded; got "
+            f"{getattr(args.hub_strategy, 'value', args.hub_strategy)}"
+        )
+    if isinstance(args, TrainerSettings):
+        read_card(args.card)
     if eval_dataset is None and args.eval_strategy != "no":
         raise ArgumentError(
             "there is nothing to evaluate: pass eval_dataset=…, or set eval_strategy='no' and load_best_model_at_end=False"
@@ -242,6 +258,14 @@ def check_trainer_arguments(args: TrainingArguments, keywords: Mapping[str, Any]
             f"{args.n_gpu} GPUs in one process: start one process per GPU with "
             "'accelerate launch train_finener.py --config …', or set CUDA_VISIBLE_DEVICES=0"
         )
+
+
+def read_card(content: Mapping[str, Any]) -> CardFacts:
+    """What ``card:`` says. Raises ArgumentError on an unknown key or a value of the wrong kind."""
+    try:
+        return CardFacts.read(content)
+    except ValueError as error:
+        raise ArgumentError(str(error)) from None
 
 
 # -------------------------------------------------------------------- YAML and command line
