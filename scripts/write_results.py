@@ -115,6 +115,26 @@ def named_types_table(results: dict) -> str:
     return f"\n{table(header, sorted(rows))}\n"
 
 
+def onnx_table(results: dict) -> str:
+    """Speed, size and F1 of a model in torch, ONNX and 8 bits."""
+    clock, processor = results["clock"], results["processor"]
+    rows = []
+    for name in ("torch", "onnx", "onnx int8"):
+        fast = [f"{told['times_as_fast_as_torch'].get(name, 1.0):.2f} ×" for told in (clock, processor)]
+        parity = results["parity"].get(name)
+        same = f"{parity['identical']} of {parity['texts']}" if parity else "–"
+        f1 = [f"{results['f1'][name][measure]:.3f}" for measure in ("mention_f1", "pair_f1")]
+        rows.append([name, f"{results['megabytes'][name]:.0f} MB", *fast, same, *f1])
+    threads = f"{clock['threads']} threads", "processor time"
+    header = ["", "weights", *threads, "texts with the same mentions", "detection F1", "(span, type) F1"]
+    return (
+        f"\n{table(header, rows)}\n\nSpeed is that of whole calls beside torch, on {results['parity']['onnx']['texts']} texts; medians of "
+        f"{results['runs']} interleaved runs, the second on one thread. F1 is on {results['data']['gold_records']} records. Other "
+        f"work ran on the machine ({results['other_work']}). The largest difference of a score in ONNX was "
+        f"{results['parity']['onnx']['largest_difference_of_a_score']:.1g} ([results/onnx.json](../results/onnx.json)).\n"
+    )
+
+
 def fill(text: str, marker: str, content: str) -> str:
     """Puts content between ``<!-- marker -->`` and the next ``<!-- /… -->``."""
     pattern = re.compile(rf"(<!-- {re.escape(marker)} -->\n).*?(<!-- /\w+ -->)", re.DOTALL)
@@ -141,6 +161,7 @@ def written_pages(root: Path) -> dict[Path, str]:
     for name, page, marker, show in (
         ("trials", "experiments", "results:trials", trial_tables),
         ("types_by_name", "types-by-name", "results:named", named_types_table),
+        ("onnx", "export", "results:onnx", onnx_table),
     ):
         path, shown = root / "results" / f"{name}.json", root / "docs" / f"{page}.md"
         if path.is_file():
