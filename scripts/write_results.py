@@ -117,21 +117,20 @@ def named_types_table(results: dict) -> str:
 
 def onnx_table(results: dict) -> str:
     """Speed, size and F1 of a model in torch, ONNX and 8 bits."""
-    clock, processor = results["clock"], results["processor"]
-    rows = []
+    faster, rows = results["processor"]["times_as_fast_as_torch"], []
     for name in ("torch", "onnx", "onnx int8"):
-        fast = [f"{told['times_as_fast_as_torch'].get(name, 1.0):.2f} ×" for told in (clock, processor)]
         parity = results["parity"].get(name)
         same = f"{parity['identical']} of {parity['texts']}" if parity else "–"
         f1 = [f"{results['f1'][name][measure]:.3f}" for measure in ("mention_f1", "pair_f1")]
-        rows.append([name, f"{results['megabytes'][name]:.0f} MB", *fast, same, *f1])
-    threads = f"{clock['threads']} threads", "processor time"
-    header = ["", "weights", *threads, "texts with the same mentions", "detection F1", "(span, type) F1"]
+        rows.append([name, f"{results['megabytes'][name]:.0f} MB", f"{faster.get(name, 1.0):.2f} ×", same, *f1])
+    header = ["", "weights", "speed", "texts with the same mentions", "detection F1", "(span, type) F1"]
+    parity, n_gold = results["parity"]["onnx"], results["data"]["gold_records"]
     return (
-        f"\n{table(header, rows)}\n\nSpeed is that of whole calls beside torch, on {results['parity']['onnx']['texts']} texts; medians of "
-        f"{results['runs']} interleaved runs, the second on one thread. F1 is on {results['data']['gold_records']} records. Other "
-        f"work ran on the machine ({results['other_work']}). The largest difference of a score in ONNX was "
-        f"{results['parity']['onnx']['largest_difference_of_a_score']:.1g} ([results/onnx.json](../results/onnx.json)).\n"
+        f"\n{table(header, rows)}\n\nSpeed is that of whole calls on {parity['texts']} texts beside torch's, by the processor's time on "
+        f"one thread: medians of {results['runs']} interleaved runs. F1 is on {n_gold} records. The largest difference of a score in ONNX "
+        f"was {parity['largest_difference_of_a_score']:.1g} ([results/onnx.json](../results/onnx.json)). The clock's times on "
+        f"{results['clock']['threads']} threads are in that file, but tell of the machine's other work too "
+        f"({results['other_work']}).\n"
     )
 
 
