@@ -236,7 +236,7 @@ class FinenerForTokenClassification(Building):
             word_states, hidden_states, attentions = self._run_encoder(
                 word_starts, input_ids=input_ids, attention_mask=attention_mask, **encoder_inputs
             )
-        word_states = word_states.to(self.tagger.weight.dtype)
+        word_states = word_states.to(self.dtype)  # not a layer's: quantization replaces layers
         states = self.contextualize(word_states, word_shapes, mask)
         return Reading(word_states, states, self.tagger(states), mask, hidden_states, attentions)
 

@@ -14,9 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # an exported model reads its types without torch
+    from torch import Tensor
 
 ONTOLOGY_NAME = "ontology.json"
 
@@ -258,6 +259,8 @@ class Ontology:
         Raises:
             OntologyError: on a decay out of range.
         """
+        import torch
+
         if not 0.0 <= decay <= 1.0:
             raise OntologyError(f"decay must lie in [0, 1], got {decay}")
         rows = [(i, j, float(decay) ** n) for i in range(len(self)) for j, n in sorted(self.steps_up(i).items())]
@@ -273,6 +276,8 @@ class Ontology:
 
         Args and errors are those of :meth:`soft_label_rows`.
         """
+        import torch
+
         gold, predicted, credit = self.soft_label_rows(decay)
         weights = torch.zeros(len(self), len(self), device="cpu")
         weights[gold, predicted] = credit

@@ -1,6 +1,7 @@
 """Windows of words: what the model reads at a time, made of a text, and put together again.
 
-Offsets are Python code points, half-open. T sub-tokens, W words, F shape features.
+Offsets are Python code points, half-open. B windows of a batch, T sub-tokens, W words, F shape features. Only numpy is needed, so that an
+exported model reads texts in the same way without torch.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+import numpy as np
 
-from .configuration_finener import FinenerConfig
-from .layers_finener import SHAPE_FEATURES
-from .words_finener import split_words, word_shape
+from .words_finener import SHAPE_FEATURES, split_words, word_shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HALF_PAIRS = re.compile("[\ud800-\udfff]")  # halves of surrogate pairs, which a broken JSON string may hold
 MAX_TOKENS = 512  # of a window, special ones included
@@ -69,7 +69,7 @@ class TextEncoder:
         ValueError: when the tokenizer is not a fast one, which knows no offsets.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: FinenerConfig):
+    def __init__(self, tokenizer: Any, config: Any):
         if not getattr(tokenizer, "is_fast", False):
             raise ValueError(f"finener needs a fast tokenizer (it knows offsets); got {type(tokenizer).__name__}")
         self.tokenizer = tokenizer
@@ -160,23 +160,29 @@ class TextEncoder:
                 return windows
             first = max(first + 1, stop - min(overlap, (stop - first) // 2))
 
-    def pad(self, windows: Sequence[Window]) -> dict[str, Tensor]:
+    def arrays(self, windows: Sequence[Window]) -> dict[str, np.ndarray]:
         """Windows → ``input_ids``, ``attention_mask`` (B, T), ``word_starts`` (B, W), ``word_shapes`` (B, W, F)."""
         n_tokens = max(1, *(len(w.input_ids) for w in windows))
         n_words = max(1, *(len(w.words) for w in windows))
         batch = {
-            "input_ids": torch.full((len(windows), n_tokens), self.pad_id),
-            "attention_mask": torch.zeros(len(windows), n_tokens, dtype=torch.long),
-            "word_starts": torch.full((len(windows), n_words), -1),
-            "word_shapes": torch.zeros(len(windows), n_words, SHAPE_FEATURES),
+            "input_ids": np.full((len(windows), n_tokens), self.pad_id, np.int64),
+            "attention_mask": np.zeros((len(windows), n_tokens), np.int64),
+            "word_starts": np.full((len(windows), n_words), -1, np.int64),
+            "word_shapes": np.zeros((len(windows), n_words, SHAPE_FEATURES), np.float32),
         }
         for row, window in enumerate(windows):
-            batch["input_ids"][row, : len(window.input_ids)] = torch.tensor(window.input_ids)
+            batch["input_ids"][row, : len(window.input_ids)] = window.input_ids
             batch["attention_mask"][row, : len(window.input_ids)] = 1
             if window.words:
-                batch["word_starts"][row, : len(window.words)] = torch.tensor(window.word_starts)
-                batch["word_shapes"][row, : len(window.words)] = torch.tensor(window.shapes)
+                batch["word_starts"][row, : len(window.words)] = window.word_starts
+                batch["word_shapes"][row, : len(window.words)] = window.shapes
         return batch
+
+    def pad(self, windows: Sequence[Window]) -> dict[str, Tensor]:
+        """:meth:`arrays` as tensors."""
+        from torch import from_numpy
+
+        return {name: from_numpy(array) for name, array in self.arrays(windows).items()}
 
 
 @dataclass(frozen=True)

@@ -14,23 +14,27 @@ HUB = (
     *(
         f"{part}_finener"
         for part in (
+            "answers",
             "building",
             "configuration",
             "decoding",
             "layers",
             "modeling",
             "naming",
+            "numpy",
+            "onnx",
             "ontology",
             "pipeline",
+            "windows",
             "words",
         )
     ),
     "handler",
 )
 # What a Hub repo's files may import beside each other and the standard library.
-HUB_PACKAGES = {"torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "numpy"}
+HUB_PACKAGES = {"torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "numpy", "onnxruntime"}
 # From the bottom to the top; a room imports itself and what is below it.
-ORDER = ["paths", "hub", "data_scripts", "prediction", "metrics", "publishing", "training", "top"]
+ORDER = ["paths", "hub", "data_scripts", "prediction", "metrics", "publishing", "training", "export", "top"]
 TOP = {"experiments", "release", "scripts", "benchmarks", "cli", "__main__", "train_finener", "predict_finener"}
 LAZY = {"__init__"}  # names its modules as text, and imports them when they are asked for
 
@@ -41,15 +45,8 @@ def python_files(*folders: str) -> list[Path]:
 
 
 ROOMS = (
-    "data_scripts",
-    "prediction",
-    "metrics",
-    "publishing",
-    "training",
-    "experiments",
-    "release",
-    "scripts",
-    "benchmarks",
+    *("data_scripts", "prediction", "metrics", "publishing", "training", "export"),
+    *("experiments", "release", "scripts", "benchmarks"),
 )
 OURS = [*sorted(ROOT.glob("*.py")), *python_files(*ROOMS)]
 

@@ -15,6 +15,7 @@ from finener.paths import ROOT
 import tiny
 
 PROGRAMS = {"predict_finener.py", "train_finener.py"}  # which no Hub repo holds
+ONNX = {"numpy_finener.py", "onnx_finener.py"}  # which exported folders hold
 
 
 def test_a_saved_model_comes_back_bit_equal(tmp_path, tokenizer, knobs):
@@ -32,7 +33,7 @@ def test_a_saved_model_comes_back_bit_equal(tmp_path, tokenizer, knobs):
 
 def test_a_saved_folder_is_a_whole_hub_repo(tmp_path, model):
     model.save_pretrained(tmp_path)
-    modules = {path.name for path in ROOT.glob("*_finener.py")} - PROGRAMS
+    modules = {path.name for path in ROOT.glob("*_finener.py")} - PROGRAMS - ONNX
     files = {file.name for file in tmp_path.iterdir()}
     assert files == modules | {"handler.py", "config.json", "ontology.json", "requirements.txt", "model.safetensors"}
 
