@@ -69,6 +69,7 @@ def test_the_help_lists_every_command_with_what_it_does(capsys):
             "ontology",
             "predict",
             "release",
+            "export",
             "report",
             "score",
             "silver",
