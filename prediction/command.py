@@ -110,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
     form = form_of(args.output, args.format)
     _check_output(args.input, args.output)
     _check_first_row(args.input, args.gold_mentions)
-    state = PartialState(timeout=timedelta(days=30))  # a process may wait long for the others
+    # Without cpu=True accelerate runs several processes on CPUs as if each were alone. A process may wait long for the others.
+    state = PartialState(cpu=args.device == "cpu" or not torch.accelerator.is_available(), timeout=timedelta(days=30))
     parts = Parts(args.output, _what_is_run(args))
     with state.main_process_first():
         if state.is_main_process:

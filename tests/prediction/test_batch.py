@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,6 +19,7 @@ from finener.data_scripts.corpora.conll import read_conll
 from finener.data_scripts.corpora.docbin import read_docbin
 from finener.data_scripts.corpora.tac_edl import read_tac_mentions
 from finener.data_scripts.record_files import read_records
+from finener.paths import ROOT
 from finener.prediction import command
 from finener.prediction.command import main
 from finener.prediction.outputs import best_type
@@ -219,3 +222,19 @@ def test_processes_share_the_rows_and_make_the_output_of_one(predict, expected, 
     for one, other in zip(found, expected, strict=True):  # other texts were beside them: rounding differs
         for a, b in zip(one["mentions"], other["mentions"], strict=True):
             assert a["types"] == b["types"] and a["type_scores"] == pytest.approx(b["type_scores"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_two_real_processes_make_the_output_of_one(predict, expected, tmp_path, model_folder):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(ROOT / "predict_finener.py")]
+    options = [
+        "--model",
+        str(model_folder),
+        "--input",
+        str(tmp_path / "in.jsonl"),
+        "--output",
+        str(tmp_path / "two.jsonl"),
+    ]
+    subprocess.run([*launch, *options, "--device", "cpu"], check=True, timeout=300)
+    found = [json.loads(line) for line in (tmp_path / "two.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [r["id"] for r in found] == [r["id"] for r in expected] and spans(found) == spans(expected)
