@@ -1,0 +1,44 @@
+"""What the Hub reads of the folder, and how the page starts."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from finener.paths import ROOT
+
+SPACE = ROOT / "space"
+
+
+def pins(name: str) -> dict[str, str]:
+    return dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def test_the_hub_installs_what_was_tested():
+    header = yaml.safe_load((SPACE / "README.md").read_text(encoding="utf-8").split("---")[1])
+    tested, needed = pins("constraints.txt"), pins("space/requirements.txt")
+    assert needed == {name: tested[name] for name in ("gradio", "torch", "transformers")}
+    assert (header["sdk"], header["sdk_version"]) == ("gradio", tested["gradio"])
+    assert (SPACE / header["app_file"]).is_file() and header["models"] and len(header["short_description"]) <= 60
+
+
+@pytest.mark.parametrize("model", ["outputs/no-such-model", "./model", ""])
+def test_a_model_that_is_not_there_is_told_in_one_line(model, tmp_path):
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "space").symlink_to(SPACE)
+    script = "import sys; sys.path.insert(0, 'space'); import app; app.LOCAL_MODEL = app.Path('quickstart'); app.main()"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"MODEL": model},
+        capture_output=True,
+        text=True,
+    )
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and "no such model folder. Run `make quickstart`" in line
+    assert line.startswith(f"space/app.py: {'quickstart' if not model else model.removeprefix('./')}")
