@@ -9,7 +9,7 @@ SILVER := outputs/silver/report.json
 # Threads that wait give up their core soon: with the default, one other busy process on a small machine slows training many times over.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: install base-encoder quickstart test test-all lint notebook results experiments release-models feedback
+.PHONY: install base-encoder quickstart demo test test-all lint notebook results experiments release-models feedback
 
 install: .venv/installed
 
@@ -27,8 +27,12 @@ $(SILVER): .venv/installed data_scripts/*.py data_scripts/silver/*.* ontologies/
 quickstart: $(SILVER)
 	$(BIN)/python train_finener.py --config configs/quickstart.yaml
 
+# A page to try a model, see docs/space.md; MODEL=FOLDER-OR-REPO is another than the quickstart's.
+demo: .venv/installed
+	$(BIN)/python space/app.py
+
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not browser"
 
 test-all: .venv/transformers-tests
 	$(BIN)/python -m pytest

@@ -35,7 +35,17 @@ HUB = (
 HUB_PACKAGES = {"torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "numpy", "onnxruntime"}
 # From the bottom to the top; a room imports itself and what is below it.
 ORDER = ["paths", "hub", "data_scripts", "prediction", "metrics", "publishing", "training", "export", "top"]
-TOP = {"experiments", "release", "scripts", "benchmarks", "cli", "__main__", "train_finener", "predict_finener"}
+TOP = {
+    "experiments",
+    "release",
+    "scripts",
+    "space",
+    "benchmarks",
+    "cli",
+    "__main__",
+    "train_finener",
+    "predict_finener",
+}
 LAZY = {"__init__"}  # names its modules as text, and imports them when they are asked for
 
 
@@ -46,7 +56,7 @@ def python_files(*folders: str) -> list[Path]:
 
 ROOMS = (
     *("data_scripts", "prediction", "metrics", "publishing", "training", "export"),
-    *("experiments", "release", "scripts", "benchmarks"),
+    *("experiments", "release", "scripts", "space", "benchmarks"),
 )
 OURS = [*sorted(ROOT.glob("*.py")), *python_files(*ROOMS)]
 
@@ -126,6 +136,14 @@ def test_a_hub_file_imports_only_what_its_repo_has(name):
     assert hub_faults(parsed(ROOT / f"{name}.py")) == []
 
 
+def test_the_space_stands_alone():
+    own = {path.stem for path in (ROOT / "space").glob("*.py")}
+    modules = {
+        m.partition(".")[0] for path in (ROOT / "space").glob("*.py") for n, m in imports(parsed(path)) if n == 0
+    }
+    assert own >= {"app", "reading"} and modules - own - sys.stdlib_module_names - {"gradio", "transformers"} == set()
+
+
 def test_outside_the_hub_files_ours_are_imported_by_their_full_name():
     for path in OURS:
         if path.stem not in HUB:
@@ -169,7 +187,7 @@ def test_every_package_goes_into_the_wheel_or_is_for_maintainers():
 
     told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
     packages = {path.parent.relative_to(ROOT) for path in OURS if path.parent != ROOT}
-    shipped = [p for p in packages if p.parts[0] not in ("experiments", "release", "scripts", "benchmarks")]
+    shipped = [p for p in packages if p.parts[0] not in ("experiments", "release", "scripts", "space", "benchmarks")]
     assert sorted(told) == sorted(["finener", *(".".join(["finener", *p.parts]) for p in shipped)])
 
 
