@@ -9,7 +9,7 @@ SILVER := outputs/silver/report.json
 # Threads that wait give up their core soon: with the default, one other busy process on a small machine slows training many times over.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: install base-encoder quickstart demo test test-all lint results experiments release-models feedback
+.PHONY: install base-encoder quickstart demo test test-all lint notebook results experiments release-models feedback
 
 install: .venv/installed
 
@@ -65,6 +65,10 @@ release-models: base-encoder
 # The feedback round of docs/training.md, on the model that `make quickstart` leaves; minutes.
 feedback: .venv/installed
 	$(BIN)/python scripts/feedback.py --model outputs/quickstart_pretrained
+
+# examples/tour.ipynb with its outputs, after a run
+notebook: .venv/installed
+	$(BIN)/python scripts/notebook.py examples/tour.ipynb
 
 # README's and the docs' figures from results/*.json
 results: .venv/installed

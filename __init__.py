@@ -21,6 +21,9 @@ _HOMES = {
     "load_pipeline": "prediction.records",
     "predict_records": "prediction.records",
     "read_records": "data_scripts.record_files",
+    "show": "prediction.look",
+    "to_dataframe": "prediction.look",
+    "to_html": "prediction.look",
     "write_records": "data_scripts.record_files",
 }
 __all__ = sorted(_HOMES)

@@ -21,6 +21,8 @@ COMMANDS = {
         "types → a table of the model's source types with the nearest names, to correct",
     ),
     **METRICS_COMMANDS,
+    "export": ("finener.export.command", "write a model as ONNX graphs that run without torch"),
+    "release": ("finener.publishing.command", "a trained model, a dataset or a Space → a repo on the Hub"),
 }
 
 

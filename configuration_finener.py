@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import transformers
 from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import cached_file
 from transformers.utils.hub import extract_commit_hash
@@ -18,7 +19,18 @@ from transformers.utils.hub import extract_commit_hash
 from .decoding_finener import Threshold, read_threshold
 from .ontology_finener import ONTOLOGY_NAME, Ontology, OntologyError
 
+if int(transformers.__version__.split(".")[0]) < 5:
+    raise ImportError(
+        f"finener needs transformers >= 5, here is {transformers.__version__}: pip install --upgrade 'transformers>=5'"
+    )
+
 TAGS = ("O", "B", "I")
+
+# What a saved model needs, for Inference Endpoints and Spaces: they install the requirements.txt of a repo.
+REQUIREMENTS = (
+    *("torch>=2.6", "transformers>=5.0", "tokenizers>=0.22", "huggingface_hub>=1.0"),
+    *("safetensors>=0.5", "numpy>=2.0"),
+)
 
 # Knobs of models saved by earlier versions, each with the one value that this version still computes with.
 _RETIRED = {"encoder_layer_mix": "concat", "mention_pooling": "mean", "initializer_range": 0.02}
@@ -38,6 +50,18 @@ class CreditRows(tuple):
 
     def __deepcopy__(self, memo: dict) -> CreditRows:
         return self
+
+
+class _Tasks(dict):
+    """Pipelines by task. It has one, so that a task need not be named, and finds it by transformers' other name for it, too."""
+
+    def __contains__(self, task: object) -> bool:
+        return task == "ner" or super().__contains__(task)
+
+    def __missing__(self, task: str) -> Any:
+        if task != "ner":
+            raise KeyError(task)
+        return self["token-classification"]
 
 
 def check_knobs(given: Iterable[str], known: Iterable[str], hint: str = "") -> None:
@@ -185,7 +209,7 @@ class FinenerConfig(PretrainedConfig):
         model, auto = "modeling_finener.FinenerForTokenClassification", "AutoModelForTokenClassification"
         self.auto_map = {"AutoConfig": "configuration_finener.FinenerConfig", "AutoModel": model, auto: model}
         pipeline = {"impl": "pipeline_finener.FinenerPipeline", "pt": [auto], "type": "text"}
-        self.custom_pipelines = {"token-classification": pipeline}
+        self.custom_pipelines = _Tasks({"token-classification": pipeline})
 
     @staticmethod
     def _check_kwargs(kwargs: dict[str, Any]) -> None:
@@ -304,10 +328,12 @@ class FinenerConfig(PretrainedConfig):
         return content
 
     def to_json_file(self, json_file_path: str | os.PathLike, use_diff: bool = True) -> None:
-        """Writes ``config.json`` and, when there are types, ``ontology.json`` beside it."""
+        """Writes ``config.json`` and beside it ``requirements.txt`` and, when there are types, ``ontology.json``."""
         if self.ontology is not None:
             text = json.dumps(self._types(), ensure_ascii=False, separators=(",", ":"))
             Path(json_file_path).with_name(ONTOLOGY_NAME).write_text(text, encoding="utf-8")
+        requirements = "".join(f"{line}\n" for line in REQUIREMENTS)
+        Path(json_file_path).with_name("requirements.txt").write_text(requirements, encoding="utf-8")
         super().to_json_file(json_file_path, use_diff)
 
     @classmethod

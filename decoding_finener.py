@@ -5,7 +5,7 @@ Letters in shape comments: M mentions, C types of one ontology (source or target
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -218,6 +218,48 @@ class TypeDecoder:
         mentions, types = self.paths(logits.argmax(1) if credit is None else self.best_expected(probabilities))
         scores = self._below(probabilities, mentions, types)
         return self.cut_paths(ChosenTypes(mentions, types, scores, len(logits)), threshold)
+
+    @torch.no_grad()
+    def choose_best(
+        self,
+        logits: Tensor,
+        k: int,
+        *,
+        one_type: bool = False,
+        credit: SparseRows | None = None,
+        allowed: Collection[int] | None = None,
+    ) -> ChosenTypes:
+        """The ``k`` assignable types of each mention at which most of the score stops, closed under ancestors.
+
+        With softmax it is the type's own probability that stops there, with sigmoid its score less the best one of its children.
+
+        Args:
+            logits, one_type, credit: as in :meth:`scores`. k: at least 1; fewer where there are no more.
+            allowed: indices of the types to choose from; None: all.
+
+        Raises:
+            OntologyError: when none of ``allowed`` is assignable.
+        """
+        scores = self.scores(logits, one_type=one_type, credit=credit)
+        own = self._probabilities(logits, credit) if one_type else self._stopping(scores)
+        may_be = self.assignable.clone()
+        if allowed is not None:
+            may_be &= torch.zeros_like(may_be).index_fill_(0, torch.tensor(list(allowed), device=self.device), True)
+        if not may_be.any():
+            raise OntologyError(
+                f"none of the types that are asked for is assignable in ontology {self.ontology.name!r}"
+            )
+        best = own.masked_fill(~may_be, -1.0).topk(min(k, int(may_be.sum())), 1).indices
+        mentions = torch.arange(len(best), device=self.device).repeat_interleave(best.shape[1])
+        mentions, types = self._closed(mentions, best.flatten(), len(best))
+        return ChosenTypes(mentions, types, scores[mentions, types], len(best))
+
+    def _stopping(self, scores: Tensor) -> Tensor:
+        """Coherent sigmoid scores (M, C), each less the best one of its type's children."""
+        below = torch.zeros_like(scores)
+        for children, parents in self.levels:
+            below.scatter_reduce_(1, parents.expand(len(scores), -1), scores[:, children], "amax")
+        return scores - below
 
     def best_expected(self, probabilities: Tensor) -> Tensor:
         """The assignable type, (M), whose path has the highest expected F1 against that of the gold type.

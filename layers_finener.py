@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from .configuration_finener import TAGS, CreditRows, FinenerConfig
 from .decoding_finener import Lists, SparseRows, finest
 from .ontology_finener import Ontology
+from .words_finener import SHAPE_FEATURES as SHAPE_FEATURES
 
 O, B, I = range(len(TAGS))  # noqa: E741
 FORBIDDEN = -1e4  # a finite log-score: −∞ would turn gradients into NaN
-SHAPE_FEATURES = 10  # F: see words_finener.word_shape
 LOSS_PARTS = ("detection", "typing", "conversion")
 
 
@@ -33,7 +33,7 @@ class LinearChainCRF(nn.Module):
         self.start = nn.Parameter(torch.empty(len(TAGS)))
         self.end = nn.Parameter(torch.empty(len(TAGS)))
 
-    def _scores(self, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
+    def scores(self, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
         """Start (3), transition (3, 3) and end (3) scores, with what BIO forbids made impossible."""
         tags = torch.arange(len(TAGS), device=self.start.device)
         start = self.start.to(dtype).masked_fill(tags == I, FORBIDDEN)
@@ -42,7 +42,7 @@ class LinearChainCRF(nn.Module):
 
     def _forward_scores(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """Log-sums over all prefixes that end in each tag, (B, W, 3); padding repeats the last word's."""
-        start, transitions, _ = self._scores(emissions.dtype)
+        start, transitions, _ = self.scores(emissions.dtype)
         alpha = start + emissions[:, 0]
         alphas = [alpha]
         for t in range(1, emissions.shape[1]):
@@ -53,7 +53,7 @@ class LinearChainCRF(nn.Module):
 
     def _backward_scores(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """Log-sums over all suffixes that follow each tag, (B, W, 3); padding holds the end scores."""
-        _, transitions, end = self._scores(emissions.dtype)
+        _, transitions, end = self.scores(emissions.dtype)
         beta = end.expand(len(emissions), -1)
         betas = [beta]
         for t in range(emissions.shape[1] - 1, 0, -1):
@@ -72,7 +72,7 @@ class LinearChainCRF(nn.Module):
             (B,), in nats; 0 for a record without words.
         """
         emissions, tags = emissions.float(), tags.masked_fill(~mask, O)
-        start, transitions, end = self._scores()
+        start, transitions, end = self.scores()
         picked = emissions.gather(2, tags[:, :, None])[:, :, 0] * mask
         steps = transitions[tags[:, :-1], tags[:, 1:]] * mask[:, 1:]
         last = tags.gather(1, (mask.sum(1, keepdim=True) - 1).clamp(min=0))[:, 0]
@@ -84,7 +84,7 @@ class LinearChainCRF(nn.Module):
     def decode(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """The best tags (Viterbi), (B, W); O in padding. Arguments as in :meth:`nll`."""
         emissions = emissions.float()
-        start, transitions, end = self._scores()
+        start, transitions, end = self.scores()
         best, pointers = start + emissions[:, 0], []
         for t in range(1, emissions.shape[1]):
             step, pointer = (best[:, :, None] + transitions).max(1)
@@ -109,7 +109,7 @@ class LinearChainCRF(nn.Module):
             (M,) in [0, 1].
         """
         emissions = emissions.to(finest(emissions.device))  # sums over 512 words drift by .01 in fp32
-        _, transitions, end = self._scores(emissions.dtype)
+        _, transitions, end = self.scores(emissions.dtype)
         alphas, betas = self._forward_scores(emissions, mask), self._backward_scores(emissions, mask)
         totals = torch.logsumexp(alphas[:, -1] + end, 1)
         inside = nn.functional.pad((emissions[:, :, I] + transitions[I, I]).cumsum(1), (1, 0))

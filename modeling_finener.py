@@ -7,6 +7,7 @@ L gold types per mention (padded), C source types, K target types, F shape featu
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .building_finener import Building, without_pooler
 from .configuration_finener import TAGS, FinenerConfig
-from .decoding_finener import type_decoder
+from .decoding_finener import Threshold, TypeDecoder, type_decoder
 from .layers_finener import (
     SHAPE_FEATURES,
     ConversionHead,
@@ -235,7 +236,7 @@ class FinenerForTokenClassification(Building):
             word_states, hidden_states, attentions = self._run_encoder(
                 word_starts, input_ids=input_ids, attention_mask=attention_mask, **encoder_inputs
             )
-        word_states = word_states.to(self.tagger.weight.dtype)
+        word_states = word_states.to(self.dtype)  # not a layer's: quantization replaces layers
         states = self.contextualize(word_states, word_shapes, mask)
         return Reading(word_states, states, self.tagger(states), mask, hidden_states, attentions)
 
@@ -350,27 +351,41 @@ class FinenerForTokenClassification(Building):
         credit = self.conversion.credit_on(device) if self.config.target_decoding == "expected" else None
         return {"one_type": self.config.target_activation == "softmax", "credit": credit}
 
-    def select_types(self, output: FinenerOutput, head: str | None = None) -> list[dict[str, float]]:
+    def select_types(
+        self, output: FinenerOutput, head: str | None = None, threshold: Threshold | None = None
+    ) -> list[dict[str, float]]:
         """The types of each mention of an output, closed under ancestors, with their scores, from the roots down.
 
         Args:
             output: what :meth:`forward` returned.
             head: ``target``, ``source``, or None for the target types where the model has them.
+            threshold: in place of the config's.
 
         Raises:
             ValueError: on another head, or ``target`` without a conversion head.
         """
+        logits, decoder, own, how = self._parts_of_head(output, head)
+        return decoder.named(decoder.choose(logits, own if threshold is None else threshold, **how))
+
+    def best_types(
+        self, output: FinenerOutput, head: str | None, k: int, allowed: Collection[int] | None = None
+    ) -> list[dict[str, float]]:
+        """As :meth:`select_types`, ``k`` types whatever their threshold: see :meth:`TypeDecoder.choose_best`."""
+        logits, decoder, _, how = self._parts_of_head(output, head)
+        return decoder.named(decoder.choose_best(logits, k, allowed=allowed, **how))
+
+    def _parts_of_head(
+        self, output: FinenerOutput, head: str | None
+    ) -> tuple[Tensor, TypeDecoder, Threshold, dict[str, Any]]:
+        """A head's logits, their decoder, the config's threshold, and how they are decoded."""
         head = head or ("target" if self.conversion is not None else "source")
         if head not in ("source", "target") or (head == "target" and self.conversion is None):
             raise ValueError(f"head must be 'source' or, for a fine-tuned model, 'target'; got {head!r}")
-        config = self.config
+        config, logits = self.config, output.type_logits
         if head == "source":
-            logits, ontology, threshold, how = output.type_logits, config.ontology, config.type_threshold, {}
-        else:
-            logits, ontology = output.target_type_logits, config.target_ontology
-            threshold, how = config.target_type_threshold, self._target_decoding(logits.device)
-        decoder = type_decoder(ontology, logits.device)
-        return decoder.named(decoder.choose(logits, threshold, **how))
+            return logits, type_decoder(config.ontology, logits.device), config.type_threshold, {}
+        decoder = type_decoder(config.target_ontology, logits.device)
+        return output.target_type_logits, decoder, config.target_type_threshold, self._target_decoding(logits.device)
 
     # ---------------------------------------------------------------- parts
 

@@ -255,20 +255,3 @@ class TypesByName:
         named = self.kept.pop(key, None) or NamedTypes(self.source, ontology)
         self.kept = dict([*self.kept.items(), (key, named)][-MOST_KEPT:])
         return named.at(threshold)
-
-    def head(self, head: Any, types: Any, threshold: float | None, are_given: bool) -> Any:
-        """The head that a call of the pipeline asks for: ``head`` itself, or that of ``types``.
-
-        Raises:
-            ValueError: when both are given, or a threshold without types.
-        """
-        if types is None:
-            if threshold is not None:
-                raise ValueError(
-                    "type_threshold needs types; of a head's types the thresholds are in the model's config"
-                )
-            return head
-        if head is not None:
-            raise ValueError(f"give types or a head, not both; got head={head!r}")
-        default = 0.0 if are_given else 0.5
-        return self(types, default if threshold is None else threshold)

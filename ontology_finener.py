@@ -6,15 +6,18 @@ Letters in shape comments: C or K types, E (child, parent) edges.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # an exported model reads its types without torch
+    from torch import Tensor
 
 ONTOLOGY_NAME = "ontology.json"
 
@@ -256,6 +259,8 @@ class Ontology:
         Raises:
             OntologyError: on a decay out of range.
         """
+        import torch
+
         if not 0.0 <= decay <= 1.0:
             raise OntologyError(f"decay must lie in [0, 1], got {decay}")
         rows = [(i, j, float(decay) ** n) for i in range(len(self)) for j, n in sorted(self.steps_up(i).items())]
@@ -271,6 +276,8 @@ class Ontology:
 
         Args and errors are those of :meth:`soft_label_rows`.
         """
+        import torch
+
         gold, predicted, credit = self.soft_label_rows(decay)
         weights = torch.zeros(len(self), len(self), device="cpu")
         weights[gold, predicted] = credit
@@ -354,30 +361,35 @@ class Ontology:
         """Reads a TAB-separated table with a header of some of the columns ``id``, ``label``, ``parents`` (ids joined by ``|``),
         ``assignable`` (``yes`` or ``no``) and ``description``.
 
-        Only ``id`` is required. Raises OntologyError with the file and, for a bad row, its line.
+        Only ``id`` is required. The ontology is named ``name``, else as a first line ``# name: mine`` says, else as the file
+        (``my_types.tsv``: "my_types"). Raises OntologyError with the file and, for a bad row, its line.
         """
         path = Path(path)
         if not path.is_file():
             raise OntologyError(f"no ontology file at {path}")
-        header, *rows = path.read_text(encoding="utf-8-sig").splitlines() or [""]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        own = lines and re.fullmatch(r"#\s*name:\s*(\S+)\s*", lines[0])
+        header, *rows = lines[bool(own) :] or [""]
         columns = header.split("\t")
         if "id" not in columns or not set(columns) <= set(TSV_COLUMNS):
             raise OntologyError(
-                f"{path}:1: expected a header with the columns {', '.join(TSV_COLUMNS)} (TAB-separated, only id is required), "
+                f"{path}:{1 + bool(own)}: expected a header with columns {', '.join(TSV_COLUMNS)} (TAB-separated, only id is required), "
                 f"got {header!r}"
             )
-        types = [_type_of_row(row, columns, f"{path}:{n}") for n, row in enumerate(rows, 2) if row.strip()]
+        places = (f"{path}:{n}" for n in itertools.count(2 + bool(own)))
+        types = [_type_of_row(row, columns, place) for row, place in zip(rows, places, strict=False) if row.strip()]
         try:
-            return cls(name or path.stem, types)
+            return cls(name or (own[1] if own else path.stem), types)
         except OntologyError as error:
             raise OntologyError(f"{path}: {error}") from error
 
     def to_tsv(self, path: str | Path) -> None:
-        """Writes the table of :meth:`from_tsv`."""
+        """Writes the table of :meth:`from_tsv`, with the ontology's name where the file has another."""
         rows = [
             (t.id, t.label, "|".join(t.parents), "yes" if t.assignable else "no", t.description) for t in self.types
         ]
-        lines = ["\t".join(cells) for cells in [TSV_COLUMNS, *rows]]
+        lines = [f"# name: {self.name}"] * (self.name != Path(path).stem)
+        lines += ["\t".join(cells) for cells in [TSV_COLUMNS, *rows]]
         Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -6,6 +6,8 @@ from functools import lru_cache
 
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
+SHAPE_FEATURES = 10  # F: see word_shape
+
 _PRE_TOKENIZER = BertPreTokenizer()
 # Blocks whose characters are words of their own: CJK ideographs and their extensions, kana, and compatibility forms.
 _CJK = ((0x3040, 0x30FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3134F))

@@ -96,6 +96,12 @@ def run(args: argparse.Namespace) -> int:
     options = {field.name: getattr(args, field.name) for field in options_of(find_builder(args.corpus))}
     reports = build(args.corpus, split_arguments(args.data_files), args.output_dir, options)
     print(report_table(reports))
+    n_mentions = sum(report.mentions for report in reports.values())
+    if not options["ontology"] and n_mentions:
+        print(
+            f"\nNone of these {n_mentions:,} mentions has types, for no ontology says what they are: the records train boundaries alone. "
+            "To keep the types give --ontology: a name of `finener list`, or your .tsv or .json file"
+        )
     print(f"\nWritten to {args.output_dir}: README.md, report.json, data/*.parquet")
     if args.push_to_hub:
         print(f"Uploaded to {push(args.output_dir, args.push_to_hub)}")

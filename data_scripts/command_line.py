@@ -8,6 +8,24 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 
+def take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """The arguments without a bare ``--debug``, and whether there was one: errors are then shown whole."""
+    rest: list[str] = []
+    is_asked = False
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
+        if argument == "--debug" and following.startswith("--"):
+            is_asked = True
+        else:
+            rest.append(argument)
+    return rest, is_asked
+
+
+def last_line(error: BaseException) -> str:
+    """What an error says in the end: libraries put the reason last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
 def run_command(
     prog: str, description: str, commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None = None
 ) -> int:
@@ -23,8 +41,9 @@ def run_command(
     Raises:
         SystemExit: on arguments that do not exist, and after a help text.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(prog=prog, description=description)
+    arguments, is_debugging = take_debug(sys.argv[1:] if arguments is None else arguments)
+    epilog = "--debug after a command shows an error's whole trace."
+    parser = argparse.ArgumentParser(prog=prog, description=description, epilog=epilog)
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (home, what) in commands.items():
         command = parsers.add_parser(name, help=what, description=what)
@@ -36,5 +55,7 @@ def run_command(
     try:
         return args.run(args)
     except (ValueError, OSError) as error:
+        if is_debugging:
+            raise
         print(f"error: {error}", file=sys.stderr)
         return 1

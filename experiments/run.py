@@ -31,7 +31,7 @@ from finener.metrics.thresholds import MEASURES, dev_scores, tune
 from finener.modeling_finener import Reading
 from finener.ontology_finener import Ontology
 from finener.paths import ROOT
-from finener.pipeline_finener import FinenerPipeline, TextEncoder
+from finener.pipeline_finener import FinenerPipeline
 from finener.prediction.direct import DirectHead, cut_types, reach_of_mapping
 from finener.prediction.mapping import TypeMapping
 from finener.prediction.records import load_pipeline, predict_records
@@ -41,6 +41,7 @@ from finener.training.encoder_states import WordStateCache
 from finener.training.phases import run_phase
 from finener.training.results import versions
 from finener.training.start import read_dtype
+from finener.windows_finener import TextEncoder
 
 # The code that a run's numbers depend on; the rest of the program only plans, and its data are hashed.
 PARTS = ("*_finener.py", "prediction/*.py", "metrics/*.py", "training/*.py")

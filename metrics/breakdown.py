@@ -27,13 +27,18 @@ def type_counts(pairs: Iterable[Pair], ontology: Ontology) -> np.ndarray:
     """
     counts = np.zeros((len(ontology), 3), dtype=np.int64)
     for pair in pairs:
-        gold, predicted = (
-            {(span, i) for span, types in mentions.items() for i in ontology.closure_indices(types)}
-            for mentions in (pair.gold, pair.predicted)
-        )
-        for column, found in enumerate((gold, predicted, gold & predicted)):
-            np.add.at(counts[:, column], [i for _, i in found], 1)
+        for column, types in enumerate(_types_of(pair, ontology)):
+            np.add.at(counts[:, column], types, 1)
     return counts
+
+
+def _types_of(pair: Pair, ontology: Ontology) -> tuple[list[int], list[int], list[int]]:
+    """The types of a pair's gold, predicted and common (span, type) pairs, on closed type sets."""
+    gold, predicted = (
+        {(span, i) for span, types in mentions.items() for i in ontology.closure_indices(types)}
+        for mentions in (pair.gold, pair.predicted)
+    )
+    return [i for _, i in gold], [i for _, i in predicted], [i for _, i in gold & predicted]
 
 
 def scores_by_type(counts: np.ndarray, ontology: Ontology, training: np.ndarray | None = None) -> list[dict[str, Any]]:
@@ -67,6 +72,22 @@ def scores_by_level(counts: np.ndarray, ontology: Ontology) -> list[dict[str, An
         {"level": level, "types": int(occurs[depths == level].sum())} | _row(counts[depths == level].sum(0))
         for level in range(max(ontology.depths) + 1)
     ]
+
+
+def level_counts(pairs: Iterable[Pair], ontology: Ontology) -> np.ndarray:
+    """(N, L, 3), the counts of each pair by level: what intervals resample.
+
+    Args:
+        pairs: see :func:`type_counts`.
+        ontology: of L levels.
+    """
+    depths = np.array(ontology.depths)
+    pairs = list(pairs)
+    counts = np.zeros((len(pairs), max(ontology.depths) + 1, 3), dtype=np.int64)
+    for row, pair in zip(counts, pairs, strict=True):
+        for column, types in enumerate(_types_of(pair, ontology)):
+            np.add.at(row[:, column], depths[types], 1)
+    return counts
 
 
 def scores_by_training(

@@ -37,6 +37,32 @@ def bootstrap(
     return {name: _interval(values[~np.isnan(values)], level) for name, values in found.items()}
 
 
+def bootstrap_parts(
+    counts: np.ndarray, units: Sequence[Hashable], resamples: int = 1000, seed: int = 0, level: float = 0.95
+) -> list[tuple[float, float] | None]:
+    """Percentile bootstrap intervals of the F1 of each part, such as a level of the hierarchy.
+
+    Args:
+        counts: (N, P, 3): gold, predicted and common pairs of each record in each part.
+        units: (N), see :func:`bootstrap`.
+        resamples: number of draws.
+        seed: of the draws.
+        level: share of the resamples that an interval holds.
+
+    Returns:
+        (P): (low, high), or None where a part holds no pair.
+
+    Raises:
+        ValueError: when there are fewer than two units.
+    """
+    sums = _by_unit(counts.reshape(len(counts), -1), units)
+    drawn = np.concatenate([draw @ sums for draw in _draws(len(sums), resamples, seed)]).reshape(-1, *counts.shape[1:])
+    gold, predicted, hit = np.moveaxis(drawn, -1, 0)  # (R, P) each
+    f1 = np.divide(2 * hit, gold + predicted, out=np.full(hit.shape, np.nan), where=gold + predicted > 0)
+    measured = [values[~np.isnan(values)] for values in f1.T]
+    return [_interval(values, level) if len(values) else None for values in measured]
+
+
 def paired_bootstrap(
     counts: np.ndarray,
     baseline: np.ndarray,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from finener.metrics.breakdown import (
+    level_counts,
     macro_over_types,
     scores_by_level,
     scores_by_training,
@@ -26,7 +27,7 @@ from finener.metrics.counting import (
     training_counts,
 )
 from finener.metrics.credit import Credit
-from finener.metrics.intervals import bootstrap, paired_bootstrap
+from finener.metrics.intervals import bootstrap, bootstrap_parts, paired_bootstrap
 from finener.metrics.pairing import Pair, PairingError, count_unpaired, pair_records
 from finener.ontology_finener import Ontology
 
@@ -220,7 +221,7 @@ def score(
         "resampled": options.resampled,
         "basis": judged.basis,
         "macro": macro_over_types(by_type),
-        "levels": scores_by_level(by_type, judged.ontology),
+        "levels": _levels(judged, by_type, options),
         "types": scores_by_type(by_type, judged.ontology, training),
     }
     if train is not None:
@@ -245,6 +246,16 @@ def _intervals(counts: np.ndarray, judged: Judged, options: Options, notes: list
         return {}
     found = bootstrap(counts, units, options.resamples, options.seed)
     return {name: list(interval) for name, interval in found.items()}
+
+
+def _levels(judged: Judged, by_type: np.ndarray, options: Options) -> list[dict[str, Any]]:
+    """Scores by level, with the ``interval`` of F1 where there are intervals."""
+    rows, units = scores_by_level(by_type, judged.ontology), options.units(judged.broken_down)
+    if not options.resamples or len(set(units)) < 2:
+        return rows
+    counts = level_counts(judged.broken_down, judged.ontology)
+    found = bootstrap_parts(counts, units, options.resamples, options.seed)
+    return [row | {"interval": interval and list(interval)} for row, interval in zip(rows, found, strict=True)]
 
 
 def _seen(judged: Judged, seen: set[str], options: Options) -> dict[str, dict[str, float]]:

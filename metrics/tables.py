@@ -71,7 +71,7 @@ def breakdown_tables(result: Mapping[str, Any], most_types: int | None = None) -
         f"{result['records']} records of {result['documents']} documents",
         _measures_table(result),
         _given_table(result),
-        _parts_table(f"By level ({result['basis']})", "level", result["levels"], lambda row: str(row["level"])),
+        _levels_table(result),
         _types_table(result, most_types),
     ]
     if "training" in result:
@@ -94,16 +94,33 @@ def training_range(row: Mapping[str, Any]) -> str:
 
 
 def _interval(result: Mapping[str, Any], name: str) -> str:
-    interval = result["intervals"].get(name)
+    return _range(result["intervals"].get(name))
+
+
+def _range(interval: Sequence[float] | None) -> str:
     return f"{interval[0]:.3f}–{interval[1]:.3f}" if interval else ""
 
 
-def _measures_table(result: Mapping[str, Any]) -> str:
-    rows = [
+def measure_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """Measure, P, R, F1 and its interval, as text, of every measure that :func:`finener.metrics.scoring.score` found."""
+    return [
         [label, *_three(result["scores"], measure), _interval(result, f"{measure}_f1")]
         for measure, label in MEASURES.items()
         if f"{measure}_f1" in result["scores"]
     ]
+
+
+def level_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """Level, types, gold and predicted pairs, P, R, F1 and its interval, as text, of every level that occurs."""
+    return [
+        [str(row["level"]), str(row["types"]), *_figures(row), _range(row.get("interval"))]
+        for row in result["levels"]
+        if row["types"]
+    ]
+
+
+def _measures_table(result: Mapping[str, Any]) -> str:
+    rows = measure_rows(result)
     return text_table(["end to end", "P", "R", "F1", "F1, 95 % interval"], rows) if rows else ""
 
 
@@ -126,6 +143,11 @@ def _parts_table(title: str, first: str, rows: Sequence[Mapping[str, Any]], name
         [[name(row), str(row["types"]), *_figures(row)] for row in rows if row["types"]],
     )
     return f"{title}\n{table}"
+
+
+def _levels_table(result: Mapping[str, Any]) -> str:
+    header = ["level", "types", "gold", "predicted", "P", "R", "F1", "F1, 95 % interval"]
+    return f"By level ({result['basis']})\n{text_table(header, level_rows(result))}"
 
 
 def _types_table(result: Mapping[str, Any], most: int | None) -> str:

@@ -1,8 +1,10 @@
-"""Batch inference over a file: JSON Lines (or a text file, one text a line) in, records out, one line for each line.
+"""Batch inference: a file of texts in, its mentions out, a record for each text.
 
 finener predict --model outputs/quickstart --input records.jsonl --output out.jsonl
 
-The input is read while the output is written, so that a file of any size takes the same memory.
+Memory does not grow with the input. A run that was stopped goes on where it was when it is started again. `accelerate launch
+predict_finener.py …` shares the input among processes, and the output is that of one. A text that can't be read or predicted is told in
+OUTPUT.failed.jsonl.
 """
 
 from __future__ import annotations
@@ -10,75 +12,63 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import PartialState
 from tqdm.auto import tqdm
 
+from finener.answers_finener import heads_of_call
+from finener.data_scripts.command_line import take_debug
+from finener.pipeline_finener import FinenerPipeline
+from finener.prediction.inputs import InputError, Row, count_rows, read_row, rows_of
+from finener.prediction.outputs import WRITERS, form_of, write_whole
+from finener.prediction.parts import Done, Parts, is_done, line_of
 from finener.prediction.records import check_model, load_pipeline, predict_records
 
-
-class InputError(ValueError):
-    """A line of the input can't be read; the message names file, line and what was expected."""
-
-
-def read_inputs(path: Path, gold_mentions: bool = False) -> Iterator[dict[str, Any]]:
-    """Lines of a ``.jsonl`` file, each an object with a ``text``, or of a ``.txt`` file. A line without an id gets its number, from 1.
-
-    Args:
-        path: of the file.
-        gold_mentions: the mentions that a line brings must be spans of its text; otherwise they may be anything.
-
-    Raises:
-        InputError: on a line that is no such object, or is not UTF-8.
-    """
-    if path.suffix not in (".jsonl", ".txt"):
-        raise InputError(
-            f'{path}: expected a .jsonl file (one object with a "text" a line) or a .txt file (one text a line)'
-        )
-    expected = '{"id": "1", "text": "Ann left.", "mentions": [{"start": 0, "end": 3}]}'
-    if not gold_mentions:
-        expected = '{"id": "1", "text": "Ann left."}'
-    with path.open("rb") as lines:
-        for number, raw in enumerate(lines, 1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                record = {"text": line} if path.suffix == ".txt" else json.loads(line)
-                _check_input(record, gold_mentions)
-            except ValueError as error:
-                raise InputError(f"{path}:{number}: expected {expected}, found {raw[:60]!r} ({error})") from None
-            yield {"id": str(number), **record}
-
-
-def _check_input(record: Any, gold_mentions: bool) -> None:
-    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-        raise ValueError("no text")
-    json.dumps(record, ensure_ascii=False).encode("utf-8")  # raises: half a surrogate pair can't be written
-    text, mentions = record["text"], record.get("mentions", []) if gold_mentions else []
-    if not isinstance(mentions, list):
-        raise ValueError("mentions is no list")
-    for mention in mentions:
-        start, end = (mention.get("start"), mention.get("end")) if isinstance(mention, dict) else (None, None)
-        are_numbers = type(start) is int and type(end) is int
-        if not are_numbers or not 0 <= start < end <= len(text) or not text[start:end].strip():
-            raise ValueError(f"{mention!r} is no span with a word of a text of {len(text)} characters")
+CHUNK_TEXTS = 256  # predicted together, then written
+CHUNK_CHARACTERS = 2**18
+# What a single text may fail of: a mention without a word, or memory that it alone needs.
+OF_A_TEXT = (ValueError, TypeError, RuntimeError)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument("--model", required=True, help="folder or Hub repo of a finener model")
-    parser.add_argument("--input", type=Path, required=True, help=".jsonl with a text field, or .txt")
-    parser.add_argument("--output", type=Path, required=True, help=".jsonl to write: a line for each line of the input")
+    parser.add_argument(
+        "--input", type=Path, required=True, help=".jsonl or .parquet with a text field, .txt, or a folder of LTF"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help=".jsonl, .parquet, .tab (TAC), .conll, .spacy (DocBin), or a new folder (brat)",
+    )
+    parser.add_argument("--format", choices=WRITERS, help="of the output; by default its name tells")
     parser.add_argument(
         "--head", choices=["source", "target"], help="which types; by default the target's where the model has them"
     )
     parser.add_argument(
+        "--types",
+        nargs="+",
+        metavar="TYPE",
+        help="only these and what is below them; or names that the model need not know",
+    )
+    parser.add_argument("--type_threshold", type=_share, help="least score of a type, in [0, 1]")
+    parser.add_argument("--top_k", type=_at_least_one, help="so many types for each mention, with their ancestors")
+    parser.add_argument("--detection_threshold", type=_share, help="least score of a mention, in [0, 1]")
+    parser.add_argument(
         "--gold_mentions", action="store_true", help="type the mentions of the input instead of finding them"
     )
     parser.add_argument("--batch_size", type=_at_least_one, default=32, help="most windows in one forward pass")
-    parser.add_argument("--device", help="cpu, cuda:0, …; by default the first accelerator")
+    parser.add_argument(
+        "--device", type=_device, help="cpu, cuda:0, …; by default the first accelerator, of each process its own"
+    )
 
 
 def _at_least_one(given: str) -> int:
@@ -87,46 +77,71 @@ def _at_least_one(given: str) -> int:
     return int(given)
 
 
+def _share(given: str) -> float:
+    try:
+        value = float(given)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"expected a number in [0, 1], got {given}")
+    return value
+
+
+def _device(given: str) -> str:
+    try:
+        torch.empty(0, device=given)
+    except (RuntimeError, AssertionError, NotImplementedError):  # torch has no one error for it
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        there += ["mps"] * torch.backends.mps.is_available()
+        raise argparse.ArgumentTypeError(
+            f"expected a device of this machine, {', '.join(there)}, got {given}"
+        ) from None
+    return given
+
+
 def run(args: argparse.Namespace) -> int:
-    """Predicts line by line; returns the exit code.
+    """Predicts row by row, and returns the exit code: 1 where some rows failed.
 
     Raises:
-        ValueError: on a bad line (:class:`InputError`), after the lines before it are written, or a gold mention that can't be typed.
+        ValueError: when the arguments do not go together, the input is no such file, or all of its texts fail.
         OSError: when the model, the input or the output's folder is not there.
     """
     check_model(args.model)
+    form = form_of(args.output, args.format)
     _check_output(args.input, args.output)
-    records = read_inputs(args.input, args.gold_mentions)
-    first = list(islice(records, 1))  # a wrong file shows before the model is loaded
-    reading = _Reading(chain(first, records))
-    pipe = load_pipeline(args.model, args.device)
-    predicted = predict_records(
-        pipe, reading, head=args.head, gold_mentions=args.gold_mentions, batch_size=args.batch_size
-    )
-    n_records = n_mentions = 0
-    with args.output.open("w", encoding="utf-8") as out:
-        for record in tqdm(predicted, total=_count_lines(args.input), unit=" records"):
-            out.write(json.dumps(record, ensure_ascii=False) + "\n")
-            out.flush()  # a run that is killed leaves whole lines
-            n_records, n_mentions = n_records + 1, n_mentions + len(record["mentions"])
-    print(f"{n_records} records with {n_mentions} mentions → {args.output}")
-    if reading.error:
-        raise reading.error
-    return 0
+    _check_first_row(args.input, args.gold_mentions)
+    state = PartialState(timeout=timedelta(days=30))  # a process may wait long for the others
+    parts = Parts(args.output, _what_is_run(args))
+    with state.main_process_first():
+        if state.is_main_process:
+            parts.begin()
+    pipe = load_pipeline(args.model, args.device or state.device)
+    asked = _asked(args)
+    heads, _ = heads_of_call(pipe.types_by_name, **_of_types(asked), are_given=args.gold_mentions)
+    bits = parts.done()
+    state.wait_for_everyone()  # before anyone writes
+    _predict_rest(pipe, args, asked, parts, bits, state)
+    state.wait_for_everyone()
+    return _finish(args, form, parts, heads[0].ontology) if state.is_main_process else 0
 
 
-class _Reading:
-    """Records up to the first that can't be read, whose error waits until those before it are predicted."""
+def _what_is_run(args: argparse.Namespace) -> dict[str, Any]:
+    """What a later run must have in common to go on with this one's parts."""
+    same = {name: getattr(args, name) for name in ("model", "gold_mentions", *_CALL)}
+    weights = Path(args.model, "model.safetensors")
+    changed = [path.stat().st_mtime for path in (args.input, weights) if path.exists()]
+    return {**same, "input": str(args.input), "changed": changed}
 
-    def __init__(self, records: Iterable[dict[str, Any]]):
-        self.records = records
-        self.error: InputError | None = None
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        try:
-            yield from self.records
-        except InputError as error:
-            self.error = error
+_CALL = ("head", "types", "type_threshold", "top_k", "detection_threshold")
+
+
+def _asked(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in _CALL if getattr(args, name) is not None}
+
+
+def _of_types(asked: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in asked.items() if name != "detection_threshold"}
 
 
 def _check_output(source: Path, output: Path) -> None:
@@ -134,23 +149,138 @@ def _check_output(source: Path, output: Path) -> None:
         raise FileNotFoundError(f"{output}: its folder is not there")
     if output.exists() and source.exists() and output.samefile(source):
         raise ValueError(f"{output}: the output can't be the input, which is read while the output is written")
+    if output.is_dir():
+        raise FileExistsError(f"{output}: there is such a folder already; choose another name")
 
 
-def _count_lines(path: Path) -> int:
-    with path.open("rb") as file:
-        blocks = iter(lambda: file.read(2**20), b"")
-        n_lines, last = 0, b"\n"
-        for block in blocks:
-            n_lines, last = n_lines + block.count(b"\n"), block[-1:]
-    return n_lines + (last != b"\n")
+def _check_first_row(source: Path, gold_mentions: bool) -> None:
+    """A wrong file shows before the model is loaded: the first row must be one."""
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: there is no such file or folder")
+    with closing(rows_of(source)) as rows:
+        for row in islice(rows, 1):
+            read_row(row, gold_mentions)
+
+
+def _predict_rest(
+    pipe: FinenerPipeline,
+    args: argparse.Namespace,
+    asked: dict[str, Any],
+    parts: Parts,
+    bits: bytearray,
+    state: PartialState,
+) -> None:
+    """Predicts this process's rows that are not done and writes each chunk of them as it is done."""
+    total, earlier = count_rows(args.input), sum(byte.bit_count() for byte in bits)
+    if earlier and state.is_main_process:
+        print(f"{earlier} records are done already, going on", file=sys.stderr)
+    with (
+        parts.file(state.process_index, state.num_processes).open("ab") as out,
+        tqdm(total=total, initial=earlier, unit=" records", disable=not state.is_main_process) as bar,
+    ):
+        for chunk in _chunks(_own_rows(args.input, state)):
+            missing = [row.number for row in chunk if not is_done(bits, row.number)]
+            if not missing:
+                continue
+            # All of a chunk, though some of it be done: so scores do not depend on where a run was stopped.
+            done = list(_predict_chunk(pipe, chunk, args, asked))
+            if len(done) > 8 and all(one.failure for one in done):
+                raise ValueError(f"all of {len(done)} texts failed; the first one: {done[0].failure['error']}")
+            out.write(b"".join(line_of(one) for one in done if one.row in missing))
+            out.flush()  # a run that is killed leaves whole lines
+            # The others are about as far.
+            bar.update(min(len(missing) * state.num_processes, (total or sys.maxsize) - bar.n))
+
+
+def _own_rows(source: Path, state: PartialState) -> Iterator[Row]:
+    """Every n-th row, of n processes."""
+    return (row for row in rows_of(source) if row.number % state.num_processes == state.process_index)
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    chunk, characters = [], 0
+    for row in rows:
+        chunk.append(row)
+        characters += len(row.content if isinstance(row.content, bytes) else row.content.get("text") or "")
+        if len(chunk) == CHUNK_TEXTS or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+def _predict_chunk(
+    pipe: FinenerPipeline, chunk: list[Row], args: argparse.Namespace, asked: dict[str, Any]
+) -> Iterator[Done]:
+    """The rows of a chunk, predicted together; where one of them fails, one by one."""
+    read: list[tuple[Row, dict[str, Any] | InputError]] = []
+    for row in chunk:
+        try:
+            read.append((row, read_row(row, args.gold_mentions)))
+        except InputError as error:
+            read.append((row, error))
+    good = [record for _, record in read if not isinstance(record, InputError)]
+    options = {"gold_mentions": args.gold_mentions, "batch_size": args.batch_size, **asked}
+    try:
+        predicted: Iterator[Any] = iter(list(predict_records(pipe, good, **options)))
+    except OF_A_TEXT:
+        predicted = (_predict_one(pipe, record, options) for record in good)
+    for row, record in read:
+        result = record if isinstance(record, InputError) else next(predicted)
+        if isinstance(result, Exception):
+            failure = {
+                "place": row.place,
+                "error": str(result).strip().splitlines()[-1],
+                "input": repr(row.content)[:2000],
+            }
+            yield Done(row.number, None, failure)
+        else:
+            yield Done(row.number, result, None)
+
+
+def _predict_one(pipe: FinenerPipeline, record: dict[str, Any], options: dict[str, Any]) -> dict[str, Any] | Exception:
+    try:
+        return next(predict_records(pipe, [record], **options))
+    except OF_A_TEXT as error:
+        return error
+
+
+def _finish(args: argparse.Namespace, form: str, parts: Parts, ontology: Any) -> int:
+    """Makes the output of the parts, and the file of what failed."""
+    counts = {"records": 0, "mentions": 0, "failed": 0}
+    failed = args.output.with_name(f"{args.output.name}.failed.jsonl")
+    failed.unlink(missing_ok=True)
+
+    def good() -> Iterator[dict[str, Any]]:
+        for done in parts.in_order():
+            if done.record is None:
+                counts["failed"] += 1
+                with failed.open("a", encoding="utf-8") as out:
+                    out.write(json.dumps(done.failure, ensure_ascii=False) + "\n")
+            else:
+                counts["records"], counts["mentions"] = (
+                    counts["records"] + 1,
+                    counts["mentions"] + len(done.record["mentions"]),
+                )
+                yield done.record
+
+    write_whole(form, good(), args.output, ontology)
+    parts.remove()
+    print(f"{counts['records']} records with {counts['mentions']} mentions → {args.output}")
+    if counts["failed"]:
+        print(f"{counts['failed']} records failed → {failed}", file=sys.stderr)
+    return int(counts["failed"] > 0)
 
 
 def main(arguments: list[str] | None = None, prog: str = "finener predict") -> int:
     """Command line: see the module's docstring. Where something is wrong, the process ends with one line that begins with ``prog``."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__.splitlines()[0])
     add_arguments(parser)
+    arguments, is_debugging = take_debug(sys.argv[1:] if arguments is None else arguments)
     args = parser.parse_args(arguments)
     try:
         return run(args)
     except (ValueError, OSError) as error:
+        if is_debugging:
+            raise
         sys.exit(f"{prog}: {error}")

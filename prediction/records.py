@@ -7,35 +7,38 @@ from itertools import tee
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import constants, try_to_load_from_cache
 
+from finener.answers_finener import heads_of_call
 from finener.modeling_finener import FinenerForTokenClassification
-from finener.pipeline_finener import FinenerPipeline, ontology_of_head
+from finener.pipeline_finener import FinenerPipeline
 
 
 def predict_records(
     pipe: FinenerPipeline,
     records: Iterable[Mapping[str, Any]],
     *,
-    head: Any = None,
     gold_mentions: bool = False,
     batch_size: int = 32,
+    **asked: Any,
 ) -> Iterator[dict[str, Any]]:
     """Predicts record by record, in order.
 
     Args:
         pipe: a finener pipeline.
         records: each with a ``text``; other keys are carried over.
-        head: see :class:`FinenerPipeline`.
         gold_mentions: type the mentions that the records bring; otherwise these are ignored.
         batch_size: most windows that go through the model together; records are read ahead as in :class:`FinenerPipeline`.
+        asked: ``head`` (but ``both``), ``types``, ``type_threshold``, ``top_k``, ``detection_threshold``: see :class:`FinenerPipeline`.
 
     Yields:
         The records with predicted ``mentions`` (``types`` closed under ancestors, ``type_scores`` beside them, ``score`` of the span).
     """
-    ontology = ontology_of_head(pipe.model.config, head).name
+    of_types = {name: value for name, value in asked.items() if name != "detection_threshold"}
+    [head], _ = heads_of_call(pipe.types_by_name, **of_types, are_given=gold_mentions)
     of_texts, of_mentions, records = tee(records, 3)
-    arguments = {} if head is None else {"head": head}
+    arguments = dict(asked)
     if gold_mentions:
         arguments["mentions"] = ([(m["start"], m["end"]) for m in r.get("mentions", [])] for r in of_mentions)
     else:
@@ -47,7 +50,7 @@ def predict_records(
             "mentions": [_as_predicted(m) for m in mentions],
             "exhaustive": False,
             "typed": True,
-            "ontology": ontology,
+            "ontology": head.ontology.name,
         }
 
 
@@ -61,7 +64,7 @@ def _as_predicted(mention: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def load_pipeline(model: str, device: str | None = None) -> FinenerPipeline:
+def load_pipeline(model: str, device: str | torch.device | None = None) -> FinenerPipeline:
     """The pipeline of a model folder or Hub repo, run with this project's own code, not the repo's.
 
     Raises:

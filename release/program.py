@@ -170,6 +170,8 @@ def make(model: Model, models: Mapping[str, Model]) -> dict[str, Any]:
         setattr(pipe.model.config, knob, threshold)
         pipe.model.config.save_pretrained(model.folder)
     results |= {"name": model.name, "encoder": model.spec["base_model"], "sources": sources}
+    results |= {"base_model": model.spec["base_model"]}
+    results["config"] |= {"card": model.spec.get("card", {})}
     results |= {"held_out": figures["rows"], "seeds": figures["seeds"]}
     (model.folder / "results.json").write_text(
         json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"

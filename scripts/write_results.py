@@ -115,6 +115,25 @@ def named_types_table(results: dict) -> str:
     return f"\n{table(header, sorted(rows))}\n"
 
 
+def onnx_table(results: dict) -> str:
+    """Speed, size and F1 of a model in torch, ONNX and 8 bits."""
+    faster, rows = results["processor"]["times_as_fast_as_torch"], []
+    for name in ("torch", "onnx", "onnx int8"):
+        parity = results["parity"].get(name)
+        same = f"{parity['identical']} of {parity['texts']}" if parity else "–"
+        f1 = [f"{results['f1'][name][measure]:.3f}" for measure in ("mention_f1", "pair_f1")]
+        rows.append([name, f"{results['megabytes'][name]:.0f} MB", f"{faster.get(name, 1.0):.2f} ×", same, *f1])
+    header = ["", "weights", "speed", "texts with the same mentions", "detection F1", "(span, type) F1"]
+    parity, n_gold = results["parity"]["onnx"], results["data"]["gold_records"]
+    return (
+        f"\n{table(header, rows)}\n\nSpeed is that of whole calls on {parity['texts']} texts beside torch's, by the processor's time on "
+        f"one thread: medians of {results['runs']} interleaved runs. F1 is on {n_gold} records. The largest difference of a score in ONNX "
+        f"was {parity['largest_difference_of_a_score']:.1g} ([results/onnx.json](../results/onnx.json)). The clock's times on "
+        f"{results['clock']['threads']} threads are in that file, but tell of the machine's other work too "
+        f"({results['other_work']}).\n"
+    )
+
+
 def fill(text: str, marker: str, content: str) -> str:
     """Puts content between ``<!-- marker -->`` and the next ``<!-- /… -->``."""
     pattern = re.compile(rf"(<!-- {re.escape(marker)} -->\n).*?(<!-- /\w+ -->)", re.DOTALL)
@@ -141,6 +160,7 @@ def written_pages(root: Path) -> dict[Path, str]:
     for name, page, marker, show in (
         ("trials", "experiments", "results:trials", trial_tables),
         ("types_by_name", "types-by-name", "results:named", named_types_table),
+        ("onnx", "export", "results:onnx", onnx_table),
     ):
         path, shown = root / "results" / f"{name}.json", root / "docs" / f"{page}.md"
         if path.is_file():

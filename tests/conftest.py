@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 CACHE = tempfile.TemporaryDirectory(prefix="finener-tests-")
@@ -21,14 +23,30 @@ for name in ("HF_MODULES_CACHE", "HF_HUB_CACHE", "HF_DATASETS_CACHE"):
 
 import pytest
 import torch
+from huggingface_hub.utils import close_session
 from transformers import PreTrainedTokenizerFast
 
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.ontology_finener import Ontology
 
+import hub as loopback
 import tiny
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[loopback.Hub]:
+    """A Hub on this machine, which this process and, by ``hub.environment``, others take for the only one."""
+    with loopback.running() as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        # The trainer turns progress bars off and on again, which warns where the environment has turned them off.
+        monkeypatch.setattr(sys.modules["huggingface_hub.utils.tqdm"], "HF_HUB_DISABLE_PROGRESS_BARS", None)
+        yield server
+        close_session()
 
 
 @pytest.fixture(scope="session")

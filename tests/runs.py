@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 from finener.data_scripts.record_files import write_records
 from finener.data_scripts.schema import FEATURES, validate_record
 from finener.layers_finener import LOSS_PARTS
-from finener.pipeline_finener import TextEncoder
 from finener.training import phases as train_finener
 from finener.training.arguments import FinenerTrainingArguments
 from finener.training.collator import FinenerCollator
 from finener.training.trainer import FinenerTrainer
+from finener.windows_finener import TextEncoder
 
 import tiny
 

@@ -60,7 +60,21 @@ def test_every_command_has_a_help_that_names_it(command, capsys, monkeypatch):
 def test_the_help_lists_every_command_with_what_it_does(capsys):
     shown = " ".join(help_of(capsys).split())
     assert set(cli.COMMANDS) == set(
-        ["build", "calibrate", "check", "list", "map", "ontology", "predict", "report", "score", "silver", "train"]
+        [
+            "build",
+            "calibrate",
+            "check",
+            "list",
+            "map",
+            "ontology",
+            "predict",
+            "release",
+            "export",
+            "report",
+            "score",
+            "silver",
+            "train",
+        ]
     )
     for name, (_, what) in cli.COMMANDS.items():
         assert f"{name} {what}" in shown

@@ -88,7 +88,7 @@ def test_nll_agrees_with_pytorch_crf(crf):
     oracle = torchcrf.CRF(3, batch_first=True)
     with torch.no_grad():
         for ours, theirs in zip(
-            crf._scores(), (oracle.start_transitions, oracle.transitions, oracle.end_transitions), strict=True
+            crf.scores(), (oracle.start_transitions, oracle.transitions, oracle.end_transitions), strict=True
         ):
             theirs.copy_(ours)
     expected = -oracle(emissions, tags, mask, reduction="none")
@@ -221,7 +221,7 @@ def test_span_probabilities_of_long_records_do_not_drift():
     found = crf.span_probabilities(emissions, mask, spans)
     # the same by hand: the part of all taggings in which the span's words are tagged B I … I and the next one is not I
     exact = crf.double()
-    start, transitions, end = exact._scores(torch.float64)
+    start, transitions, end = exact.scores(torch.float64)
 
     def total(allowed):
         alpha = start + emissions[0, 0].double() + allowed[0]

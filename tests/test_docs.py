@@ -101,7 +101,8 @@ def test_every_knob_and_every_key_of_a_run_is_in_the_page_of_training():
 def test_the_commands_of_a_page_have_arguments_that_they_take(page, tmp_path, monkeypatch):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     for content in code_blocks(page, "yaml"):
-        (tmp_path / "feedback.yaml").write_text(content, encoding="utf-8")
+        for name in ("feedback.yaml", "my.yaml"):  # as pages call theirs
+            (tmp_path / name).write_text(content, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     for command, *arguments in command_lines(page):
         assert command in COMMANDS

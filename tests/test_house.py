@@ -14,23 +14,27 @@ HUB = (
     *(
         f"{part}_finener"
         for part in (
+            "answers",
             "building",
             "configuration",
             "decoding",
             "layers",
             "modeling",
             "naming",
+            "numpy",
+            "onnx",
             "ontology",
             "pipeline",
+            "windows",
             "words",
         )
     ),
     "handler",
 )
 # What a Hub repo's files may import beside each other and the standard library.
-HUB_PACKAGES = {"torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "numpy"}
+HUB_PACKAGES = {"torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "numpy", "onnxruntime"}
 # From the bottom to the top; a room imports itself and what is below it.
-ORDER = ["paths", "hub", "data_scripts", "prediction", "metrics", "training", "top"]
+ORDER = ["paths", "hub", "data_scripts", "prediction", "metrics", "publishing", "training", "export", "top"]
 TOP = {
     "experiments",
     "release",
@@ -51,15 +55,8 @@ def python_files(*folders: str) -> list[Path]:
 
 
 ROOMS = (
-    "data_scripts",
-    "prediction",
-    "metrics",
-    "training",
-    "experiments",
-    "release",
-    "scripts",
-    "space",
-    "benchmarks",
+    *("data_scripts", "prediction", "metrics", "publishing", "training", "export"),
+    *("experiments", "release", "scripts", "space", "benchmarks"),
 )
 OURS = [*sorted(ROOT.glob("*.py")), *python_files(*ROOMS)]
 

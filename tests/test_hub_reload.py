@@ -1,10 +1,7 @@
 """A saved folder as Hub users load it: by its own code, in a fresh process that knows nothing of this repository."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from finener.modeling_finener import FinenerForTokenClassification
 from finener.pipeline_finener import FinenerPipeline
 
 import tiny
+from apart import run_apart
 
 REPOSITORY = Path(__file__).parents[1]
 TEXTS = [*tiny.GOLD, "", "東京 ❤️ New York", "The Louvre of Mexico City, in 1518. " * 6]
@@ -97,17 +95,6 @@ model.add_conversion(model.config.ontology)
 AutoTokenizer.from_pretrained(repo, revision=revision, trust_remote_code=True).save_pretrained(out + "/saved")
 json.dump({"start": model.fresh_start}, open(out + "/report.json", "w"))
 """
-
-
-def run_apart(script: str, *args: object, cwd: Path, **variables: str) -> str:
-    """Runs a script in a fresh process in an empty folder, without this repository on its path; what it printed."""
-    (cwd / "script.py").write_text(script, encoding="utf-8")
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | variables
-    done = subprocess.run(
-        [sys.executable, "script.py", *map(str, args)], cwd=cwd, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def test_a_bad_json_file_is_named_with_what_is_wrong(tmp_path, content, message)
     ("content", "message"),
     [
         ("", r"bad\.tsv:1: expected a header"),
-        ("label\tparents\nA\t\n", r"bad\.tsv:1: expected a header with the columns id, label, parents"),
+        ("label\tparents\nA\t\n", r"bad\.tsv:1: expected a header with columns id, label, parents"),
         ("id\tparent\nb\ta\n", r"bad\.tsv:1: expected a header .* got 'id\\tparent'"),
         ("id\tlabel\na\tA\tx\n", r"bad\.tsv:2: expected at most 2 cells"),
         ("id\tassignable\na\tperhaps\n", r"bad\.tsv:2: assignable must be yes or no, got 'perhaps'"),
@@ -154,3 +154,18 @@ def test_the_ontology_files_are_what_to_json_writes(tmp_path, yago, aida):
         ontology.to_json(tmp_path / "again.json")
         written = json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))
         assert written == json.loads((ONTOLOGIES / f"{ontology.name}.json").read_text(encoding="utf-8"))
+
+
+def test_a_table_may_say_the_ontologys_name(tmp_path):
+    path = tmp_path / "my_types.tsv"
+    path.write_text("id\tparents\nper\t\nper.artist\tper\n", encoding="utf-8")
+    named = Ontology.from_tsv(path)
+    assert named.name == "my_types"
+    path.write_text("# name: mine\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    mine = Ontology.from_tsv(path)
+    assert mine.name == "mine" and mine.types == named.types and Ontology.from_tsv(path, "other").name == "other"
+    mine.to_tsv(tmp_path / "again.tsv")
+    assert Ontology.from_tsv(tmp_path / "again.tsv").name == "mine"
+    path.write_text("# name: mine\nid\tparent\nper\t\n", encoding="utf-8")
+    with pytest.raises(OntologyError, match=r"my_types\.tsv:2: expected a header"):
+        Ontology.from_tsv(path)

@@ -13,7 +13,7 @@ from finener import pipeline_finener
 from finener.pipeline_finener import FinenerPipeline
 
 import tiny
-from texts import ODD_TEXTS, RANDOM_TEXTS, check, encoder_of, long_text, windows_of
+from texts import ODD_TEXTS, RANDOM_TEXTS, check, encoder_of, long_text, random_text, windows_of
 
 
 @pytest.fixture
@@ -49,6 +49,13 @@ def test_offsets_of_random_unicode_are_those_of_the_words(any_tokenizer):
     model = tiny.tiny_model(any_tokenizer, window_words=12, window_overlap=4)
     results = FinenerPipeline(model=model, tokenizer=any_tokenizer)(RANDOM_TEXTS)
     assert sum(check(text, mentions) for text, mentions in zip(RANDOM_TEXTS, results, strict=True)) > 100
+
+
+@pytest.mark.slow
+def test_offsets_of_five_thousand_random_texts_are_those_of_the_words(model, tokenizer):
+    texts = [random_text(random.Random(seed)) for seed in range(1000, 6000)]
+    found = FinenerPipeline(model=model, tokenizer=tokenizer)(texts, detection_threshold=0.0)
+    assert sum(check(text, mentions) for text, mentions in zip(texts, found, strict=True)) > 5000
 
 
 @pytest.mark.parametrize("unit", ["a", "東👍"])
@@ -189,7 +196,7 @@ def test_what_is_no_text_is_refused_at_once(pipe, given):
 
 @pytest.mark.parametrize("argument", ["aggregation_strategy", "threshold", "stride"])
 def test_an_unknown_argument_is_refused_with_those_that_there_are(pipe, argument):
-    message = rf"unknown arguments \['{argument}'\]: .*head, detection_threshold, mentions, types, type_threshold and batch_size"
+    message = rf"unknown arguments \['{argument}'\]: .*takes head, types, type_threshold, top_k, detection_threshold, "
     with pytest.raises(TypeError, match=message):
         pipe("New York", **{argument: "simple"})
     with pytest.raises(TypeError, match=message):
@@ -264,5 +271,5 @@ def test_a_head_of_ones_own_gives_the_types(pipe, target):
 
 
 def test_an_unknown_head_is_refused(target_pipe):
-    with pytest.raises(ValueError, match="head must be 'source' or"):
+    with pytest.raises(ValueError, match="head must be 'target', 'source' or 'both'; got 'aida'"):
         target_pipe("New York", head="aida")

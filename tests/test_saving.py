@@ -1,3 +1,4 @@
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from finener.paths import ROOT
 import tiny
 
 PROGRAMS = {"predict_finener.py", "train_finener.py"}  # which no Hub repo holds
+ONNX = {"numpy_finener.py", "onnx_finener.py"}  # which exported folders hold
 
 
 def test_a_saved_model_comes_back_bit_equal(tmp_path, tokenizer, knobs):
@@ -31,9 +33,19 @@ def test_a_saved_model_comes_back_bit_equal(tmp_path, tokenizer, knobs):
 
 def test_a_saved_folder_is_a_whole_hub_repo(tmp_path, model):
     model.save_pretrained(tmp_path)
-    modules = {path.name for path in ROOT.glob("*_finener.py")} - PROGRAMS
+    modules = {path.name for path in ROOT.glob("*_finener.py")} - PROGRAMS - ONNX
     files = {file.name for file in tmp_path.iterdir()}
-    assert files == modules | {"handler.py", "config.json", "ontology.json", "model.safetensors"}
+    assert files == modules | {"handler.py", "config.json", "ontology.json", "requirements.txt", "model.safetensors"}
+
+
+def test_its_requirements_are_those_of_the_package(tmp_path, model):
+    model.save_pretrained(tmp_path)
+    written = (tmp_path / "requirements.txt").read_text(encoding="utf-8").split()
+    assert set(written) <= set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    )
+    needed = {"torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "numpy"}
+    assert {line.partition(">")[0] for line in written} == needed
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -80,7 +92,14 @@ def test_pushing_while_saving_uploads_a_whole_repo(tmp_path, model, monkeypatch)
     monkeypatch.setattr("transformers.modeling_utils.hf_api", create)
     monkeypatch.setattr("transformers.modeling_utils.create_and_tag_model_card", lambda *_, **__: ModelCard("x"))
     model.save_pretrained(str(tmp_path), push_to_hub=True, repo_id="me/mine")
-    expected = {"handler.py", "pipeline_finener.py", "modeling_finener.py", "layers_finener.py", "ontology.json"}
+    expected = {
+        "handler.py",
+        "pipeline_finener.py",
+        "modeling_finener.py",
+        "layers_finener.py",
+        "ontology.json",
+        "requirements.txt",
+    }
     assert expected <= set(uploaded)
 
 

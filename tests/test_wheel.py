@@ -93,7 +93,27 @@ def test_the_wheel_alone_lists_builds_and_offers_the_names_of_the_package(run, t
     assert run("-m", "finener.data_scripts", "list") == run("-m", "finener", "list")
 
 
-def test_the_entry_point_is_the_command(wheel):
+def test_the_entry_points_are_the_command_and_the_spacy_component(wheel):
     with zipfile.ZipFile(wheel) as packed:
         (name,) = [n for n in packed.namelist() if n.endswith("entry_points.txt")]
-        assert "finener = finener.cli:main" in packed.read(name).decode()
+        entry_points = packed.read(name).decode()
+    assert "[console_scripts]\nfinener = finener.cli:main" in entry_points
+    assert "[spacy_factories]\nfinener = finener.prediction.spacy_component:make_finener" in entry_points
+
+
+SPACY = """
+import sys, spacy
+nlp = spacy.blank("en")
+nlp.add_pipe("finener", config={"model": sys.argv[1], "device": "cpu"})
+import finener
+print(finener.__file__)
+print(*[ent.label_ for ent in nlp("Frida Kahlo painted in Mexico City.").ents])
+"""
+
+
+def test_spacy_finds_the_component_of_the_wheel(run, tmp_path, target_model, tokenizer):
+    target_model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    place, labels = run("-c", SPACY, tmp_path).splitlines()
+    assert Path(place).is_relative_to(run.site)
+    assert labels and set(labels.split()) <= set(target_model.config.target_ontology.ids)

@@ -11,7 +11,8 @@ import torch
 
 from finener.layers_finener import I
 from finener.modeling_finener import FinenerForTokenClassification
-from finener.pipeline_finener import FinenerPipeline, FoundMention, Window, mentions_of_windows
+from finener.pipeline_finener import FinenerPipeline
+from finener.windows_finener import FoundMention, Window, mentions_of_windows
 
 import tiny
 from texts import check, encoder_of, long_text, windows_of

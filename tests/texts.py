@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from finener.configuration_finener import FinenerConfig
-from finener.pipeline_finener import TextEncoder, Window
+from finener.windows_finener import TextEncoder, Window
 
 import tiny
 
@@ -35,6 +35,7 @@ ODD_TEXTS = {
     "combining marks": "Cafe\u0301 Noe\u0308l in Sa\u0303o Paulo, ก\u0e34น",
     "controls": "a\u0000b \u200b \u00ad New\u00a0York\ufeff",
     "ligatures": "The ﬁne oﬃce of №5 … ㎏ ½",
+    "half surrogate pairs": "New \ud83d York\udc00 x \ud83d\ude00 the",
     "white space": "\n\t New \r\n York \u3000",
 }
 WORDS = [
@@ -63,7 +64,7 @@ def check(text: str, mentions: list[dict]) -> int:
     """What holds for the mentions of any text; their number."""
     end = 0
     for mention in mentions:
-        assert set(mention) == {"entity_group", "score", "word", "start", "end", "types"}
+        assert set(mention) == {"entity_group", "label", "score", "word", "start", "end", "types", "labels"}
         assert text[mention["start"] : mention["end"]] == mention["word"] != ""
         assert mention["word"] == mention["word"].strip()
         assert mention["start"] >= end, "in order, without overlaps"

@@ -16,7 +16,7 @@ from finener.configuration_finener import FinenerConfig
 from finener.layers_finener import B, I, O
 from finener.modeling_finener import FinenerForTokenClassification, FinenerOutput
 from finener.ontology_finener import EntityType, Ontology
-from finener.pipeline_finener import TextEncoder
+from finener.windows_finener import TextEncoder
 
 # Text → each mention with its type in "src" and in "tgt".
 GOLD = {

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.integrations import INTEGRATION_TO_CALLBACK as TRACKERS
+from transformers.integrations import get_available_reporting_integrations
 
 from finener.configuration_finener import FinenerConfig
+from finener.data_scripts.command_line import last_line
+from finener.metrics.card import CardFacts
 
 PHASES = ("pretrain", "finetune", "direct")
 
@@ -150,6 +156,13 @@ class TrainerSettings:
         metadata={"help": "keep these states here, for other runs with the same encoder; default: for this run alone"},
     )
     shuffle_buffer: int = field(default=10_000, metadata={"help": "of a stream: windows that are shuffled together"})
+    card: dict = field(
+        default_factory=dict,
+        metadata={
+            "help": "what the model's card tells that no result knows: {license: cc-by-4.0, language: [en], datasets: [user/name], "
+            "base_model: user/name, examples: [a text], tags: [a word]}"
+        },
+    )
 
 
 @dataclass
@@ -173,6 +186,7 @@ class FinenerTrainingArguments(TrainerSettings, TrainingArguments):
     remove_unused_columns: bool | None = field(default=False)
     restore_callback_states_from_checkpoint: bool = field(default=True)  # the patience of early stopping
     dataloader_pin_memory: bool = field(default=False)
+    hub_strategy: str = field(default="end", metadata={"help": "with push_to_hub: end or every_save"})
     accelerator_config: dict | str | None = field(default_factory=lambda: {"dispatch_batches": False})
 
 
@@ -192,8 +206,26 @@ OWN_KEYWORDS = ("data_collator", "compute_loss_func", "compute_metrics", "prepro
 SAMPLING = ("group_by_length", "random", "sequential")
 
 
+def check_values(args: TrainingArguments) -> None:
+    """Raises ArgumentError on values that a library below would refuse later, in words of its own."""
+    for name in ("learning_rate", "encoder_learning_rate"):
+        if (value := getattr(args, name, None)) is not None and value < 0:
+            raise ArgumentError(f"{name} must be at least 0, such as 0.001; got {value:g}")
+    trackers = args.report_to if isinstance(args.report_to, list) else [args.report_to]
+    for tracker in set(trackers) - {None, "none", "all"}:
+        if tracker not in TRACKERS:
+            raise ArgumentError(
+                f"report_to: there is no tracker {tracker!r}; there are {', '.join(sorted(TRACKERS))} and none"
+            )
+        if tracker not in (there := get_available_reporting_integrations()):
+            raise ArgumentError(
+                f"report_to: {tracker} is not installed (installed: {', '.join(there) or 'none'}): pip install {tracker}"
+            )
+
+
 def check_trainer_arguments(args: TrainingArguments, keywords: Mapping[str, Any], eval_dataset: Any) -> None:
     """Raises ArgumentError on arguments and keywords that the trainer would have to ignore, or that do not fit its evaluation sets."""
+    check_values(args)
     if own := [name for name in OWN_KEYWORDS if name in keywords]:
         raise ArgumentError(f"FinenerTrainer makes batches, losses and metrics by itself: leave out {', '.join(own)}")
     for name, (only, why) in REFUSED.items():
@@ -203,6 +235,13 @@ def check_trainer_arguments(args: TrainingArguments, keywords: Mapping[str, Any]
         raise ArgumentError(
             f"train_sampling_strategy must be one of {', '.join(SAMPLING)}; got {args.train_sampling_strategy!r}"
         )
+    if args.push_to_hub and args.hub_strategy not in ("end", "every_save"):
+        raise ArgumentError(
+            "hub_strategy must be end or every_save: checkpoints hold pickles with this machine's paths, which are not uploaded; got "
+            f"{getattr(args.hub_strategy, 'value', args.hub_strategy)}"
+        )
+    if isinstance(args, TrainerSettings):
+        read_card(args.card)
     if eval_dataset is None and args.eval_strategy != "no":
         raise ArgumentError(
             "there is nothing to evaluate: pass eval_dataset=…, or set eval_strategy='no' and load_best_model_at_end=False"
@@ -219,6 +258,14 @@ def check_trainer_arguments(args: TrainingArguments, keywords: Mapping[str, Any]
             f"{args.n_gpu} GPUs in one process: start one process per GPU with "
             "'accelerate launch train_finener.py --config …', or set CUDA_VISIBLE_DEVICES=0"
         )
+
+
+def read_card(content: Mapping[str, Any]) -> CardFacts:
+    """What ``card:`` says. Raises ArgumentError on an unknown key or a value of the wrong kind."""
+    try:
+        return CardFacts.read(content)
+    except ValueError as error:
+        raise ArgumentError(str(error)) from None
 
 
 # -------------------------------------------------------------------- YAML and command line
@@ -252,8 +299,18 @@ def parse_arguments(command_line: list[str]) -> list[tuple[FinenerArguments, Fin
     return runs
 
 
+class _Parser(HfArgumentParser):
+    """As transformers', but an error is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.match(r"unrecognized arguments: --(\w+)", message)
+        if unknown:
+            raise ArgumentError(f"there is no argument --{unknown[1]}{_close_match(unknown[1], _known_keys())}")
+        raise ArgumentError(message.removeprefix("argument --"))
+
+
 def _parser() -> HfArgumentParser:
-    parser = HfArgumentParser(
+    parser = _Parser(
         (FinenerArguments, FinenerTrainingArguments),
         description="Trains a finener model from a YAML file.",
         allow_abbrev=False,
@@ -279,21 +336,24 @@ def _mapping(content: Any, where: str, example: str = "learning_rate: 0.001") ->
 
 
 def _check_keys(values: dict[str, Any], where: str) -> None:
-    import difflib
-
-    known = [
-        f.name for kind in (FinenerArguments, FinenerTrainingArguments) for f in dataclasses.fields(kind) if f.init
-    ]
     knobs = [name for name in inspect.signature(FinenerConfig).parameters if name not in SET_ELSEWHERE]
     given_knobs = _mapping(values.get("knobs") or {}, f"{where}: knobs", "lstm_layers: 1")
-    for given, allowed, what in ((values, known, "key"), (given_knobs, knobs, "knob")):
+    for given, allowed, what in ((values, _known_keys(), "key"), (given_knobs, knobs, "knob")):
         for key in given:
             if key not in allowed:
-                close = difflib.get_close_matches(str(key), allowed, 1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
+                hint = _close_match(str(key), allowed)
                 if key in RETIRED:
                     hint = f"; it is now {RETIRED[key]}"
                 raise ArgumentError(f"{where}: unknown {what} {key!r}{hint}")
+
+
+def _known_keys() -> list[str]:
+    return [f.name for kind in (FinenerArguments, FinenerTrainingArguments) for f in dataclasses.fields(kind) if f.init]
+
+
+def _close_match(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _as_default(key: str, value: Any) -> Any:
@@ -308,4 +368,7 @@ def _as_default(key: str, value: Any) -> Any:
 
 
 def _fill(kind: type, parsed: Any) -> Any:
-    return kind(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(kind) if f.init})
+    try:
+        return kind(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(kind) if f.init})
+    except ValueError as error:  # transformers', which may be a paragraph
+        raise ArgumentError(last_line(error)) from error

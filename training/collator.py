@@ -11,9 +11,9 @@ from torch import Tensor
 from finener.configuration_finener import FinenerConfig
 from finener.layers_finener import B, I, O
 from finener.ontology_finener import Ontology
-from finener.pipeline_finener import EncodedText, TextEncoder
 from finener.training.encoder_states import WordStateCache
 from finener.training.records import Record
+from finener.windows_finener import EncodedText, TextEncoder
 
 # Of each record, for evaluation: whether every mention is marked; whether its types are those that are judged; how many gold mentions
 # have no word span, and how many closed types these have.

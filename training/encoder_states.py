@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from transformers import TrainingArguments
 
 from finener.modeling_finener import FinenerForTokenClassification
-from finener.pipeline_finener import TextEncoder, Window
+from finener.windows_finener import TextEncoder, Window
 
 
 class WordStateCache:

@@ -11,7 +11,6 @@ from typing import Any
 from finener.data_scripts.record_files import count_rows, record_files
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.ontology_finener import Ontology
-from finener.pipeline_finener import TextEncoder
 from finener.prediction.mapping import TypeMapping
 from finener.training.arguments import ArgumentError, FinenerArguments, FinenerTrainingArguments
 from finener.training.records import (
@@ -27,6 +26,7 @@ from finener.training.records import (
     teaches,
 )
 from finener.training.stream import RecordStream
+from finener.windows_finener import TextEncoder
 
 
 @dataclass

@@ -12,15 +12,20 @@ from accelerate import PartialState
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from finener.data_scripts.command_line import last_line, take_debug
 from finener.data_scripts.record_files import count_rows
 from finener.data_scripts.schema import RecordError
 from finener.metrics.card import write_card
 from finener.metrics.counting import score_records, type_support
+from finener.metrics.scoring import judge, score
 from finener.metrics.tables import mentions_table
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.ontology_finener import OntologyError
-from finener.pipeline_finener import FinenerPipeline, TextEncoder
+from finener.pipeline_finener import FinenerPipeline
 from finener.prediction.records import predict_records
+from finener.publishing.release import release_model
+from finener.publishing.staging import ReleaseError
+from finener.publishing.upload import UploadError
 from finener.training.arguments import ArgumentError, FinenerArguments, FinenerTrainingArguments, parse_arguments
 from finener.training.direct import run_direct, score_direct
 from finener.training.phase_data import PhaseData, load_data
@@ -28,6 +33,12 @@ from finener.training.records import scorable
 from finener.training.results import data_facts, dev_facts, print_scores, run_facts, write_results
 from finener.training.start import build_model, set_soft_loss_weights, start_at_table
 from finener.training.trainer import FinenerTrainer
+from finener.windows_finener import TextEncoder
+
+# What ends a run with one line.
+TOLD = (ArgumentError, FileNotFoundError, FloatingPointError, OntologyError, RecordError, ReleaseError, UploadError)
+# What a results file keeps of the test part beside the scores: with them, what the card shows.
+DETAILS = ("records", "documents", "scores", "intervals", "resampled", "levels", "notes")
 
 
 def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dict[str, Any]:
@@ -65,6 +76,11 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
     if training.process_index == 0:
         results |= data_facts(data)
         finish(model, tokenizer, args, data, output_dir, results, started)
+        if training.push_to_hub:
+            done = release_model(
+                output_dir, trainer.hub_model_id, token=training.hub_token, revision=training.hub_revision
+            )
+            print(f"Released: {done.url}, revision {done.tag}")
     return results
 
 
@@ -153,20 +169,30 @@ def score_systems(pipe: FinenerPipeline, data: PhaseData) -> dict[str, Any]:
     if data.mapping is not None:
         systems["Direct"], extra["direct"] = score_direct(pipe, data.mapping, scorable(data.tune, ontology), test)
     name = "fine-tuned" if config.target_ontology is not None else "pre-trained"
-    systems[name] = score_records(test, predict_records(pipe, test), ontology)
+    predicted = list(predict_records(pipe, test))
+    systems[name] = score_records(test, predicted, ontology)
+    told = score(judge(test, predicted, ontology))
+    extra["details"] = {name: {key: told[key] for key in DETAILS}}
     return {"test": systems, **extra}
 
 
 def main(command_line: list[str] | None = None) -> None:
-    """Runs every phase that is asked for; fine-tuning starts from what pre-training left."""
+    """Runs every phase that is asked for; fine-tuning starts from what pre-training left. ``--debug`` shows an error's whole trace."""
+    command_line, is_debugging = take_debug(sys.argv[1:] if command_line is None else command_line)
     try:
         pretrained = None
-        for args, training in parse_arguments(sys.argv[1:] if command_line is None else command_line):
+        for args, training in parse_arguments(command_line):
             if args.phase == "pretrain":
                 pretrained = training.output_dir  # run_phase moves the trainer's own folder
             elif args.model is None:
                 args.model = pretrained
             (run_direct if args.phase == "direct" else run_phase)(args, training)
             PartialState().wait_for_everyone()  # the next phase reads what the main process has just written
-    except (ArgumentError, FileNotFoundError, FloatingPointError, OntologyError, RecordError) as error:
+    except TOLD as error:
+        if is_debugging:
+            raise
         sys.exit(f"train_finener: {error}")
+    except ValueError as error:  # of a library below
+        if is_debugging:
+            raise
+        sys.exit(f"train_finener: {last_line(error)} (--debug shows where)")

@@ -15,8 +15,8 @@ from finener.data_scripts.record_files import read_records, record_files
 from finener.data_scripts.schema import validate_record
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.ontology_finener import Ontology, OntologyError
-from finener.pipeline_finener import TextEncoder
 from finener.training.arguments import ArgumentError
+from finener.windows_finener import TextEncoder
 
 Record = Mapping[str, Any]
 
@@ -87,12 +87,18 @@ def cut_records(
     return windows
 
 
+NAMES_OF_ONTOLOGIES = (
+    "a .json says its name, a .tsv has its file's (my_types.tsv: 'my_types') or that of a first line '# name: mine'"
+)
+
+
 def what_is_foreign(records: Iterable[Record], ontologies: Mapping[str, Ontology]) -> str:
     """How many records carry types of ontologies that are not these, in words; empty where there are none."""
     foreign = Counter(r["ontology"] for r in records if r["typed"] and r["ontology"] not in ontologies)
     own = " and ".join(map(repr, ontologies))
     return "\n".join(
-        f"{n} records carry types of {name!r}, which this model does not have (it has those of {own}): they count for detection alone"
+        f"{n} records carry types of {name!r}, which this model does not have (it has those of {own}): they count for detection alone. "
+        f"If they are the same types, give them the same name: {NAMES_OF_ONTOLOGIES}"
         for name, n in foreign.items()
     )
 
@@ -285,5 +291,5 @@ def check_learnable(
     raise ArgumentError(
         f"there is nothing to learn from {len(records)} training records: no mention has types of {wanted or 'a trained ontology'} (they "
         f"are typed with {named}){'' if trains_detection else f', and {why}'}. Give the model their types by model.add_conversion(…), or "
-        "set typing_weight: 0 to train detection alone"
+        f"set typing_weight: 0 to train detection alone; if they are the same types, give them the same name: {NAMES_OF_ONTOLOGIES}"
     )

@@ -16,6 +16,7 @@ from transformers import TrainingArguments
 from finener.configuration_finener import FinenerConfig
 from finener.data_scripts.record_files import count_rows
 from finener.metrics.counting import type_support
+from finener.metrics.places import base_model, is_hub_name
 from finener.metrics.tables import scores_table
 from finener.ontology_finener import Ontology
 from finener.training.arguments import FinenerArguments, FinenerTrainingArguments, TrainerSettings
@@ -57,7 +58,7 @@ def run_facts(
 ) -> dict[str, Any]:
     """What every results file tells of its run."""
     earlier = earlier_phases(None if args.phase == "pretrain" else args.model)
-    return {
+    facts = {
         "name": Path(training.output_dir).name,
         "phase": args.phase,
         "earlier": earlier,
@@ -68,6 +69,7 @@ def run_facts(
         "config": {**dataclasses.asdict(args), **_settings(training)},
         "versions": versions(),
     }
+    return facts | {"base_model": base_model(facts)}
 
 
 def data_facts(data: PhaseData) -> dict[str, Any]:
@@ -106,7 +108,8 @@ def results_of_trainer(trainer: FinenerTrainer, name: str | None = None) -> dict
     ontology = config.target_ontology or config.ontology
     earlier = earlier_phases(config.name_or_path)
     windows, is_stream = first_windows(train) if train is not None else [], isinstance(train, RecordStream)
-    return {
+    came_from = config.name_or_path if is_hub_name(config.name_or_path) else None
+    results = {
         "name": name or Path(trainer.args.output_dir).name,
         "phase": "pretrain" if config.target_ontology is None else "finetune",
         "earlier": earlier,
@@ -114,7 +117,12 @@ def results_of_trainer(trainer: FinenerTrainer, name: str | None = None) -> dict
         "ontology": ontology.name,
         "seed": trainer.args.seed,
         "command": "FinenerTrainer, in Python",
-        "config": {"typing_data": ["records in memory"], "detection_data": [], **_settings(trainer.args)},
+        "config": {
+            "encoder" if config.target_ontology is None else "model": came_from,
+            "typing_data": ["records in memory"],
+            "detection_data": [],
+            **_settings(trainer.args),
+        },
         "versions": versions(),
         "type_support": type_support(windows, ontology),
         "unpredictable": trainer.unpredictable.to_dict(),
@@ -125,6 +133,7 @@ def results_of_trainer(trainer: FinenerTrainer, name: str | None = None) -> dict
         "test": {},
         "shown": [],
     }
+    return results | {"base_model": base_model(results)}
 
 
 def _kept_scores(trainer: FinenerTrainer) -> dict[str, float]:

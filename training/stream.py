@@ -14,8 +14,8 @@ from datasets import IterableDataset
 
 from finener.data_scripts.record_files import read_rows
 from finener.data_scripts.schema import RecordError, validate_record
-from finener.pipeline_finener import TextEncoder
 from finener.training.records import Record, Windows, cut_record, detection_beside, teaches
+from finener.windows_finener import TextEncoder
 
 
 class RecordStream(torch.utils.data.IterableDataset):

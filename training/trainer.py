@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Sampler, SequentialSampler
-from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import PreTrainedTokenizerBase, TrainingArguments
 from transformers.trainer_pt_utils import DistributedLengthGroupedSampler
 
 from finener.configuration_finener import FinenerConfig
 from finener.layers_finener import LOSS_PARTS
-from finener.metrics.card import write_card
 from finener.metrics.counting import COUNTS
 from finener.modeling_finener import FinenerForTokenClassification
-from finener.pipeline_finener import TextEncoder
 from finener.training.arguments import ArgumentError, FinenerTrainingArguments, TrainerSettings, check_trainer_arguments
 from finener.training.collator import FinenerCollator, loss_counts, model_inputs
 from finener.training.encoder_states import SharedStates
 from finener.training.evaluation import evaluate_batch, metrics_of_counts
 from finener.training.memory import TRAINED_PARTS, SourceMemory, count_mentions
+from finener.training.pushing import PushingTrainer
 from finener.training.records import (
     Record,
     Unpredictable,
@@ -35,7 +33,6 @@ from finener.training.records import (
     cut_records,
     what_is_foreign,
 )
-from finener.training.results import results_of_trainer, write_results
 from finener.training.start import (
     default_weights,
     freeze_parts,
@@ -46,12 +43,13 @@ from finener.training.start import (
     type_shares,
 )
 from finener.training.stream import RecordStream, first_windows
+from finener.windows_finener import TextEncoder
 
 Records = Iterable[Record]
 """A list of records or a ``datasets.Dataset`` of them; to train on, also a ``datasets.IterableDataset`` or a :class:`RecordStream`."""
 
 
-class FinenerTrainer(Trainer):
+class FinenerTrainer(PushingTrainer):
     """``transformers.Trainer`` for finener models: takes records, and does the cutting, batching, weighing and scoring by itself.
 
     Each loss part is its sum over the whole accumulation window and all processes divided by what it counts there, so accumulating
@@ -354,28 +352,3 @@ class FinenerTrainer(Trainer):
             counts = evaluate_batch(self._plain_model, inputs).to(self.args.device)
         self._check_finite(~counts[:, len(COUNTS) :][:, : len(LOSS_PARTS)].isfinite().all(0), inputs["ids"])
         return None, counts, torch.zeros(len(counts), device=counts.device)
-
-    # ---------------------------------------------------------------- the Hub
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As of ``Trainer``; and, of the output folder, the card and the results file."""
-        super().save_model(output_dir, _internal_call)
-        if not _internal_call and self.is_world_process_zero() and output_dir in (None, self.args.output_dir):
-            self.create_model_card()
-
-    def create_model_card(self, model_name: str | None = None, **kwargs: Any) -> None:
-        """Writes this project's card and the results file that its figures come from into the output folder."""
-        results = results_of_trainer(self, model_name)
-        write_results(results, Path(self.args.output_dir) / "results.json")
-        write_card(self.args.output_dir, results)
-
-    def push_to_hub(self, repo_id: str | None = None, **kwargs: Any) -> Any:
-        """Uploads model, tokenizer, code, card and results.
-
-        Args:
-            repo_id: "user/name"; by default ``hub_model_id`` of the arguments, or the output folder's name.
-            **kwargs: of ``Trainer.push_to_hub``, such as ``private`` and ``token``.
-        """
-        if repo_id is not None:
-            self.args.hub_model_id, self.hub_model_id = repo_id, None
-        return super().push_to_hub(**kwargs)

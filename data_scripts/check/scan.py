@@ -22,7 +22,7 @@ from finener.data_scripts.check.type_checks import TypeCheck
 from finener.data_scripts.record_files import read_rows
 from finener.data_scripts.schema import Record, RecordError
 from finener.ontology_finener import Ontology
-from finener.pipeline_finener import EncodedText, TextEncoder
+from finener.windows_finener import EncodedText, TextEncoder
 from finener.words_finener import split_words
 
 LEAST_WORDS = 5  # of a text that is compared with others: "Thank you ." may well come twice

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """The ``calibrate`` command."""
     from transformers import logging  # with the model's code it takes seconds to import
 
-    from finener.pipeline_finener import ontology_of_head
+    from finener.answers_finener import ontology_of_head
     from finener.prediction.records import load_pipeline, predict_records
 
     if not (Path(args.model) / "config.json").is_file():

@@ -231,6 +231,12 @@ def test_build_writes_a_dataset_folder(tmp_path, types_file, capsys):
     assert str(tmp_path) not in card + json.dumps(report)  # no path of the builder's machine
 
 
+def test_types_that_no_ontology_names_are_not_lost_in_silence(tmp_path, capsys):
+    path, options = write(tmp_path / "a.txt"), ["--output_dir", str(tmp_path / "out")]
+    assert main(["build", "conll", "--data_files", path, *options]) == 0
+    assert "None of these 3 mentions has types, for no ontology says what they are" in capsys.readouterr().out
+
+
 def test_a_failed_build_leaves_nothing(tmp_path, capsys):
     path = write(tmp_path / "a.txt", COLUMNS + "\nBo I-per\n")
     assert main(["build", "conll", "--data_files", path, "--output_dir", str(tmp_path / "out")]) == 1

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 from huggingface_hub import ModelCard
 
 from finener.data_scripts.tables import text_table
-from finener.metrics.card import write_card
+from finener.metrics.card import CardFacts, write_card
+from finener.metrics.places import without_places
 from finener.metrics.tables import mentions_table, scores_table
 
 
@@ -79,6 +81,19 @@ def results(**changes):
     } | changes
 
 
+MEASURED = {
+    "records": 7,
+    "documents": 3,
+    "resampled": "document",
+    "scores": {"mention_precision": 0.3, "mention_recall": 0.2, "mention_f1": 0.25},
+    "intervals": {"mention_f1": [0.1, 0.4]},
+    "levels": [
+        {"level": 0, "types": 2, "gold": 5, "predicted": 4, "hit": 3, "precision": 0.75, "recall": 0.6, "f1": 2 / 3}
+        | {"interval": [0.5, 0.8]}
+    ],
+}
+
+
 def table_rows(card, columns):
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in card.splitlines() if line.startswith("|")]
     return [row for row in rows if len(row) == columns and not set("".join(row)) <= {"-"}]
@@ -120,7 +135,7 @@ def test_the_cards_header_is_yaml_that_the_hub_reads(tmp_path):
     write_card(tmp_path, results())
     data = ModelCard.load(tmp_path / "README.md").data.to_dict()
     assert data["library_name"] == "transformers" and data["pipeline_tag"] == "token-classification"
-    assert data["license"] == "apache-2.0" and data["language"] == "en"
+    assert "license" not in data and "language" not in data and "datasets" not in data, "nobody has told them"
     assert data["base_model"] == "some/encoder"
     assert data["widget"] == [{"text": shown["text"]} for shown in results()["shown"]]
 
@@ -130,6 +145,84 @@ def test_the_cards_example_is_python_that_compiles(tmp_path):
     code = re.search(r"```python\n(.*?)```", (tmp_path / "README.md").read_text(encoding="utf-8"), re.S)[1]
     compile(code, "card", "exec")
     assert "my-model" in code
+
+
+def test_what_no_result_knows_comes_from_the_settings_or_is_told_to_be_missing(tmp_path):
+    told = {"license": "cc-by-4.0", "language": ["en", "de"], "datasets": "user/set", "examples": ["One text."]}
+    content = results()
+    write_card(tmp_path, content)
+    assert "Nobody has told under which licence" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    content["config"]["card"] = told
+    write_card(tmp_path, content)
+    card = ModelCard.load(tmp_path / "README.md")
+    data = card.data.to_dict()
+    assert (data["license"], data["language"], data["datasets"]) == ("cc-by-4.0", ["en", "de"], ["user/set"])
+    assert data["widget"] == [{"text": "One text."}] and 'ner("One text.")' in card.text
+    assert "Weights: `cc-by-4.0`" in card.text and "Nobody" not in card.text
+    assert "trained on text in: en, de" in card.text and "`user/set`" in card.text
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"licence": "mit"}, "card: unknown key 'licence'; there are license"),
+        ({"license": ["mit"]}, "card: license must be a text"),
+        ({"language": 3}, "card: language must be texts"),
+    ],
+)
+def test_a_card_key_that_does_not_exist_or_fit_is_told(told, message):
+    with pytest.raises(ValueError, match=message):
+        CardFacts.read(told)
+
+
+def test_the_model_index_has_the_f1_of_the_model_and_of_other_tests_but_not_of_direct(tmp_path):
+    content = results()
+    content["config"]["test_data"] = ["/home/me/gold/test.jsonl"]
+    write_card(tmp_path, content, measured={"news": MEASURED})
+    (index,) = ModelCard.load(tmp_path / "README.md").data.to_dict()["model-index"]
+    told = {
+        (part["dataset"]["name"], metric["name"]): metric["value"]
+        for part in index["results"]
+        for metric in part["metrics"]
+    }
+    own = content["test"]["fine-tuned"]
+    assert index["name"] == "my-model" and len(told) == 6
+    assert told["tgt: test.jsonl", "detection, F1"] == round(own["mention_f1"], 4)
+    assert told["tgt: test.jsonl", "(span, type) pairs, F1"] == round(own["pair_f1"], 4)
+    assert told["news", "detection, F1"] == 0.25
+
+
+def test_levels_and_intervals_are_shown_where_they_were_measured(tmp_path):
+    write_card(tmp_path, results(details={"fine-tuned": MEASURED}), measured={"news": MEASURED})
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert text.count("| detection | 0.300 | 0.200 | 0.250 | 0.100–0.400 |") == 2
+    assert text.count("| 0 | 2 | 5 | 4 | 0.750 | 0.600 | 0.667 | 0.500–0.800 |") == 2
+    assert "### fine-tuned, test part" in text and "### news" in text
+    assert "7 records of 3 documents. The intervals hold 95 % of the results of drawing its documents anew." in text
+
+
+def test_the_card_tells_no_place_on_a_machine(tmp_path):
+    content = results(encoder="/home/me/encoders/mine", command="train.py --config /srv/me/run.yaml --seed 3")
+    content["config"] |= {"typing_data": ["C:\\data\\gold.jsonl", "../x/silver"], "model": "/home/me/pretrained"}
+    content["earlier"] = [EARLIER | {"encoder": "/home/me/encoders/mine"}]
+    write_card(tmp_path, content)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "/home" not in text and "data\\" not in text and "../x" not in text
+    assert "Encoder: `mine`." in text and "| gold.jsonl, silver |" in text
+    told = without_places(content)
+    assert told["command"] == "train.py --config run.yaml --seed 3" and told["config"]["model"] == "pretrained"
+    assert told["shown"] == content["shown"] and told["test"] == content["test"]
+
+
+def test_type_systems_are_described_from_the_models_own_file(tmp_path, source, target):
+    types = {"source": source.to_dict(), "target": target.to_dict()}
+    (tmp_path / "ontology.json").write_text(json.dumps(types), encoding="utf-8")
+    write_card(tmp_path, results())
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert (
+        "- src (what pre-training learns): 10 types on 5 levels below 2 roots, of which 1 have several parents" in text
+    )
+    assert "- tgt (what fine-tuning moves to): 10 types on 3 levels below 3 roots, of which 0" in text
 
 
 def test_a_card_without_test_data_says_so(tmp_path):

@@ -162,6 +162,24 @@ def test_one_unit_or_unequal_records_are_an_error():
         paired_bootstrap(counts, counts[:2], range(3))
 
 
+def test_the_interval_of_the_only_level_is_that_of_all_pairs():
+    flat = Ontology("tgt", [EntityType("person"), EntityType("place")])
+    gold = [record(str(i), {ANN: ["person"], ROME: ["place"]}) for i in range(5)]
+    found = [record(str(i), {ANN: ["person"], **({ROME: ["place", "person"]} if i % 2 else {})}) for i in range(5)]
+    result = score(judge(gold, found, flat), Options(resamples=200))
+    (row,) = result["levels"]
+    assert row["f1"] == pytest.approx(result["scores"]["pair_f1"])
+    assert row["interval"] == pytest.approx(result["intervals"]["pair_f1"])
+    assert row["interval"][0] < row["f1"] < row["interval"][1]
+
+
+def test_a_level_without_a_pair_has_no_interval(target):
+    gold = [record(str(i), {ANN: ["per"]}) for i in range(3)]
+    levels = score(judge(gold, gold, target), Options(resamples=20))["levels"]
+    assert [row["interval"] for row in levels] == [[1.0, 1.0], None, None]
+    assert "interval" not in score(judge(gold, gold, target), Options(resamples=0))["levels"][0]
+
+
 # -------------------------------------------------------------------- what can be measured
 
 

@@ -27,10 +27,12 @@ def model_folder(tmp_path_factory, tokenizer) -> Path:
 def predict(model_folder: Path, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     """Gives what the command writes to ``out.jsonl`` for the content of its input file."""
 
-    def run(content: bytes, *options: str, name: str = "in.jsonl", model: Path = model_folder) -> list[dict[str, Any]]:
+    def run(
+        content: bytes, *options: str, name: str = "in.jsonl", model: Path = model_folder, ends: int = 0
+    ) -> list[dict[str, Any]]:
         (tmp_path / name).write_bytes(content)
         paths = ["--input", str(tmp_path / name), "--output", str(tmp_path / "out.jsonl")]
-        assert main(["--model", str(model), *paths, "--device", "cpu", *options]) == 0
+        assert main(["--model", str(model), *paths, "--device", "cpu", *options]) == ends
         written = (tmp_path / "out.jsonl").read_bytes()
         assert not written or written.endswith(b"\n")
         return [json.loads(line) for line in written.split(b"\n")[:-1]]

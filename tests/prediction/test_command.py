@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from finener.prediction import command
 from finener.prediction.command import main
 from finener.prediction.records import load_pipeline
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
 
 GOOD = b'{"id": "1", "text": "Ann"}\n'
 
@@ -42,27 +48,32 @@ GOOD = b'{"id": "1", "text": "Ann"}\n'
         (b'{"text": "Ann", "mentions": null}\n', ("--gold_mentions",), "in.jsonl:1", "mentions is no list"),
     ],
 )
-def test_a_bad_line_ends_with_file_line_and_what_was_expected(predict, tmp_path, content, options, place, says):
-    with pytest.raises(SystemExit) as end:
-        predict(content, *options)
-    message = str(end.value)
-    assert message.startswith(f"finener predict: {tmp_path / place}: expected ") and says in message
-    before = int(place.split(":")[1]) - 1
-    assert (
-        len((tmp_path / "out.jsonl").read_bytes().splitlines()) == before
-        if before
-        else not (tmp_path / "out.jsonl").exists()
-    )
+def test_a_bad_line_is_told_with_its_place_and_the_others_are_predicted(
+    predict, tmp_path, content, options, place, says
+):
+    number, n_lines = int(place.split(":")[1]), len(content.splitlines())
+    if number == 1:  # the file is of another kind, it seems
+        with pytest.raises(SystemExit) as end:
+            predict(content, *options)
+        message = str(end.value)
+        assert message.startswith(f"finener predict: {tmp_path / place}: expected ") and says in message
+        assert not (tmp_path / "out.jsonl").exists()
+        return
+    assert len(predict(content, *options, ends=1)) == n_lines - 1
+    [failed] = read_lines(tmp_path / "out.jsonl.failed.jsonl")
+    assert failed["place"] == str(tmp_path / place) and failed["error"].startswith(f"{failed['place']}: expected ")
+    assert says in failed["error"] and failed["input"]
 
 
-def test_a_text_file_that_is_not_utf_8_is_an_error_with_its_line(predict):
-    with pytest.raises(SystemExit, match=r"in\.txt:2: expected .*utf-8"):
-        predict("Ann\nZoë\n".encode("latin-1"), name="in.txt")
+def test_a_text_file_that_is_not_utf_8_is_told_with_its_line(predict, tmp_path):
+    assert len(predict("Ann\nZoë\n".encode("latin-1"), name="in.txt", ends=1)) == 1
+    [failed] = read_lines(tmp_path / "out.jsonl.failed.jsonl")
+    assert failed["place"].endswith("in.txt:2") and "utf-8" in failed["error"]
 
 
-@pytest.mark.parametrize("name", ["in.json", "in.parquet", "in"])
+@pytest.mark.parametrize("name", ["in.json", "in.csv", "in"])
 def test_another_kind_of_file_is_refused_with_what_is_read(predict, name):
-    with pytest.raises(SystemExit, match=r"expected a \.jsonl file .* or a \.txt file"):
+    with pytest.raises(SystemExit, match=r"expected a \.jsonl file .* a \.txt file"):
         predict(GOOD, name=name)
 
 
@@ -86,24 +97,10 @@ def test_bad_input_is_found_before_the_model_is_loaded(predict, monkeypatch):
         predict(b"{\n")
 
 
-def test_a_first_line_can_be_predicted_long_before_the_last_is_read(predict, tmp_path, monkeypatch):
-    lines, read = 200, []
-    read_inputs = command.read_inputs
-
-    def watched(*args):
-        for record in read_inputs(*args):
-            if (tmp_path / "out.jsonl").exists():
-                read.append(len((tmp_path / "out.jsonl").read_bytes().splitlines()))
-            yield record
-
-    monkeypatch.setattr(command, "read_inputs", watched)
-    assert len(predict(GOOD * lines, "--batch_size", "2")) == lines
-    assert read[0] == 0 and read[-1] > 40, "lines were written, and flushed, while others were still to be read"
-
-
-def test_a_key_that_can_not_be_written_is_an_error_with_its_line(predict):
-    with pytest.raises(SystemExit, match=r"in\.jsonl:2: .*surrogates not allowed"):
-        predict(GOOD + b'{"text": "Ann", "note": "\\ud83d"}\n')
+def test_a_key_that_can_not_be_written_is_told_with_its_line(predict, tmp_path):
+    assert len(predict(GOOD + b'{"text": "Ann", "note": "\\ud83d"}\n', ends=1)) == 1
+    [failed] = read_lines(tmp_path / "out.jsonl.failed.jsonl")
+    assert failed["place"].endswith("in.jsonl:2") and "surrogates not allowed" in failed["error"]
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "1.5", "many"])
@@ -144,20 +141,44 @@ def test_a_name_that_is_a_path_is_not_looked_for_on_the_hub(monkeypatch, name):
         load_pipeline(name)
 
 
-def test_a_gold_mention_that_can_not_be_typed_ends_with_one_line(predict):
-    line = json.dumps({"text": "Ann " * 200, "mentions": [{"start": 0, "end": 799}]}).encode() + b"\n"
-    with pytest.raises(SystemExit, match=r"^finener predict: mention \[0, 799\) has 200 words.*window_words"):
-        predict(line, "--gold_mentions")
+def test_a_text_that_can_not_be_predicted_is_told_and_the_others_are(predict, tmp_path):
+    bad = json.dumps({"text": "Ann " * 200, "mentions": [{"start": 0, "end": 799}]}).encode() + b"\n"
+    good = b'{"text": "Ann left.", "mentions": [{"start": 0, "end": 3}]}\n'
+    found = predict(good + bad + good, "--gold_mentions", ends=1)
+    assert [r["id"] for r in found] == ["1", "3"] and all(len(r["mentions"]) == 1 for r in found)
+    [failed] = read_lines(tmp_path / "out.jsonl.failed.jsonl")
+    assert failed["place"].endswith("in.jsonl:2") and failed["error"].startswith("mention [0, 799) has 200 words")
+    assert len(predict(good, "--gold_mentions")) == 1
+    assert not (tmp_path / "out.jsonl.failed.jsonl").exists(), "the file of an earlier run stays"
 
 
-def test_the_script_and_the_command_name_themselves_in_errors(tmp_path, capsys):
-    for prog, options in (("finener predict", {}), ("predict_finener.py", {"prog": "predict_finener.py"})):
-        with pytest.raises(SystemExit):
-            main(["--help"], **options)
-        assert capsys.readouterr().out.startswith(f"usage: {prog} ")
+def test_where_all_texts_fail_the_run_ends_with_the_first_error(predict):
+    bad = json.dumps({"text": "Ann " * 200, "mentions": [{"start": 0, "end": 799}]}).encode() + b"\n"
+    with pytest.raises(SystemExit, match=r"^finener predict: all of 9 texts failed; the first one: mention \[0, 799\)"):
+        predict(bad * 9, "--gold_mentions")
 
 
-def test_at_its_end_it_tells_what_it_wrote(predict, tmp_path, capsys):
-    written = predict(GOOD * 2)
-    n_mentions = sum(len(record["mentions"]) for record in written)
-    assert f"2 records with {n_mentions} mentions → {tmp_path / 'out.jsonl'}" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--device", "gpu"), "--device: expected a device of this machine, cpu.*, got gpu"),
+        (("--device", "cuda:99"), "--device: expected a device of this machine, cpu.*, got cuda:99"),
+        (("--detection_threshold", "1.5"), r"--detection_threshold: expected a number in \[0, 1\], got 1.5"),
+        (("--type_threshold", "half"), r"--type_threshold: expected a number in \[0, 1\], got half"),
+        (("--top_k", "0"), "--top_k: expected a whole number of at least 1, got 0"),
+        (("--format", "xml"), "--format: invalid choice: 'xml'"),
+    ],
+)
+def test_a_value_that_can_not_be_is_one_line(predict, monkeypatch, capsys, options, says):
+    monkeypatch.setattr(command, "load_pipeline", None)
+    with pytest.raises(SystemExit):
+        predict(GOOD, *options)
+    assert re.search(says, capsys.readouterr().err.splitlines()[-1])
+
+
+def test_an_output_of_no_known_form_is_refused(predict, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "load_pipeline", None)
+    with pytest.raises(SystemExit, match=r"out\.xml: expected a name that ends in \.jsonl, \.parquet"):
+        predict(GOOD, "--output", str(tmp_path / "out.xml"))
+    with pytest.raises(SystemExit, match="there is such a folder already"):
+        predict(GOOD, "--output", str(tmp_path))

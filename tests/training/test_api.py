@@ -77,7 +77,7 @@ def fine_tuned(place: Path, folder: Path, records, dev=None, **changes) -> Finen
 # -------------------------------------------------------------------- the five lines
 
 
-def test_five_lines_train_and_publish_a_whole_repo(place, tmp_path, monkeypatch):
+def test_five_lines_train_and_publish_a_whole_repo(place, tmp_path, hub):
     (tmp_path / "my_types.tsv").write_text("id\tparents\nhuman\t\nhuman.artist\thuman\nspot\t\n")
     train = [
         record("a", "[Ada|human.artist] left [Bree|spot].", "my_types"),
@@ -85,29 +85,20 @@ def test_five_lines_train_and_publish_a_whole_repo(place, tmp_path, monkeypatch)
     ]
     dev = [record("c", "[Ada|human.artist] came.", "my_types")]
     args = settings(tmp_path, num_train_epochs=1)
-    uploaded = {}
-
-    class Hub:
-        def create_repo(self, name, **kwargs):
-            return type("Url", (), {"repo_id": name})()
-
-        def upload_folder(self, *, repo_id, folder_path, ignore_patterns, **kwargs):
-            uploaded[repo_id] = {p.name for p in Path(folder_path).iterdir() if p.is_file()}
-
-    monkeypatch.setattr("transformers.trainer.hf_api", Hub)
-
     model = FinenerForTokenClassification.from_pretrained(place / "out" / "pretrained")
     model.add_conversion(Ontology.from_tsv(tmp_path / "my_types.tsv"))
     trainer = FinenerTrainer(model, args, train_dataset=train, eval_dataset=dev)
     trainer.train()
     trainer.push_to_hub("user/my-model")
 
-    (files,) = uploaded.values()
-    assert list(uploaded) == ["user/my-model"]
-    assert files >= {"config.json", "model.safetensors", "ontology.json", "tokenizer.json", "README.md", "results.json"}
-    assert files >= {f"{n}_finener.py" for n in ("configuration", "modeling", "ontology", "pipeline")} | {"handler.py"}
+    assert list(hub.repos) == [("models", "user/my-model")]
+    files = hub.files("user/my-model")
+    assert files.keys() >= {"config.json", "model.safetensors", "ontology.json", "tokenizer.json", "results.json"}
+    assert files.keys() >= {f"{n}_finener.py" for n in ("configuration", "modeling", "ontology", "pipeline")}
+    assert "handler.py" in files and "training_args.bin" not in files
+    assert b"# user/my-model" in files["README.md"] and b"my_types" in files["README.md"]
     card = (tmp_path / "trained" / "README.md").read_text(encoding="utf-8")
-    assert "# my-model" in card and "my_types" in card
+    assert "# trained" in card and "my_types" in card
     told = json.loads((tmp_path / "trained" / "results.json").read_text(encoding="utf-8"))
     assert told["records"]["train"] == 2 and told["type_support"]["mentions"] == 3
     assert told["dev"]["scores"]["mention_f1"] == pytest.approx(trainer.evaluate()["eval_mention_f1"], abs=1e-6)

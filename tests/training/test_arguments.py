@@ -9,6 +9,7 @@ import pytest
 
 from finener.data_scripts.schema import RecordError
 from finener.paths import ROOT
+from finener.training import phases
 from finener.training.arguments import ArgumentError, parse_arguments
 from finener.training.records import hold_out_documents
 
@@ -70,6 +71,7 @@ def test_every_config_of_the_project_names_only_keys_that_exist():
         ({"pretrain": {**PRETRAIN, "typng_data": []}}, r"unknown key 'typng_data'; did you mean 'typing_data'\?"),
         ({"pretrain": {"knobs": {"lstm_layer": 1}}}, r"unknown knob 'lstm_layer'; did you mean 'lstm_layers'\?"),
         ({"pretrain": {"knobs": {"ontology": "x"}}}, r"unknown knob 'ontology'"),
+        ({"num_train_epochs": "twenty"}, r"^train_finener: num_train_epochs.*: invalid float value: 'twenty'$"),
         ({"phases": ["pretain"]}, r"unknown phase 'pretain'; there are pretrain, finetune, direct"),
         ({"pretrain": [1]}, r"pretrain must hold 'key: value' lines"),
         ({"knobs": 3, "pretrain": None}, r"knobs must hold 'key: value' lines, e\.g\. lstm_layers: 1"),
@@ -114,6 +116,16 @@ def test_a_config_that_is_not_there_is_an_error(workplace):
     ("command_line", "message"),
     [
         (["--knobs", "{lstm_layer: 1}"], r"unknown knob 'lstm_layer'; did you mean 'lstm_layers'\?"),
+        (
+            ["--learning_rte", "1"],
+            r"^train_finener: there is no argument --learning_rte; did you mean 'learning_rate'\?$",
+        ),
+        (["--learning", "1"], r"there is no argument --learning; did you mean"),
+        (["--num_train_epochs", "twenty"], r"num_train_epochs.*: invalid float value: 'twenty'$"),
+        (["--learning_rate", "-1"], r"learning_rate must be at least 0, such as 0\.001; got -1$"),
+        (["--report_to", "wundb"], r"report_to: there is no tracker 'wundb'; there are .*wandb"),
+        (["--report_to", "comet_ml"], r"report_to: comet_ml is not installed \(installed: .*\): pip install comet_ml$"),
+        (["--eval_strategy", "often"], r"often is not a valid IntervalStrategy, please select one of"),
         (["--phases", "tune"], r"unknown phase 'tune'; there are pretrain, finetune, direct"),
         (["--phase", "finetune", "--phases", "pretrain"], r"choose what to run with --phases finetune"),
     ],
@@ -122,11 +134,22 @@ def test_a_mistake_on_the_command_line_ends_with_what_was_expected(workplace, co
     says(message, *command_line)
 
 
-@pytest.mark.parametrize("command_line", [["--learning_rte", "1"], ["--learning", "1"]], ids=["unknown", "abbreviated"])
-def test_an_unknown_flag_is_refused(workplace, capsys, command_line):
+def test_debug_shows_the_whole_trace(workplace):
+    write_config(workplace)
+    with pytest.raises(ArgumentError, match="there is no argument --learning_rte"):
+        run("--learning_rte", "1", "--debug")
     with pytest.raises(SystemExit):
-        run(*command_line)
-    assert f"unrecognized arguments: {' '.join(command_line)}" in capsys.readouterr().err
+        run("--learning_rte", "1")
+
+
+def test_a_librarys_refusal_is_its_last_line(workplace, monkeypatch):
+    write_config(workplace)
+
+    def refuse(*_):
+        raise ValueError("a paragraph\n\nwith a reason at its end\n")
+
+    monkeypatch.setattr(phases, "run_phase", refuse)
+    says(r"^train_finener: with a reason at its end \(--debug shows where\)$")
 
 
 def test_a_knob_that_pre_training_fixed_can_not_be_set_by_fine_tuning(finished, workplace):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from finener.pipeline_finener import TextEncoder
 from finener.training.collator import FACTS, model_inputs
 from finener.training.encoder_states import WordStateCache
+from finener.windows_finener import TextEncoder
 
 import tiny
 from runs import collate, record

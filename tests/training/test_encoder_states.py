@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from finener.layers_finener import LOSS_PARTS
-from finener.pipeline_finener import TextEncoder
 from finener.training import encoder_states
 from finener.training.arguments import ArgumentError
 from finener.training.collator import model_inputs
 from finener.training.encoder_states import WordStateCache, encoder_digest
+from finener.windows_finener import TextEncoder
 
 import tiny
 from runs import SOURCE, TARGET, collate, parameters, record, still_model, trainer

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from finener.pipeline_finener import TextEncoder
 from finener.training.records import count_unpredictable, cut_record, data_hash, mix_records
+from finener.windows_finener import TextEncoder
 
 import tiny
 from runs import SOURCE, collate, record

@@ -26,11 +26,11 @@ from torch.utils.data import DataLoader
 from finener.data_scripts.record_files import read_rows, record_files, write_records
 from finener.data_scripts.schema import RecordError, validate_record
 from finener.paths import ROOT
-from finener.pipeline_finener import TextEncoder
 from finener.training import stream as trainer_finener
 from finener.training.records import data_hash, files_hash
 from finener.training.stream import RecordStream
 from finener.training.trainer import FinenerTrainer
+from finener.windows_finener import TextEncoder
 
 import tiny
 from runs import (

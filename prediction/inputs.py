@@ -1,0 +1,131 @@
+"""What batch prediction reads: JSON Lines, text files, Parquet files, folders of LTF."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+EXPECTED_FILES = (
+    'a .jsonl file (one object with a "text" a line), a .txt file (one text a line), a .parquet file with a column "text", '
+    "or a folder of .ltf.xml or .ltf.zip files"
+)
+
+
+class InputError(ValueError):
+    """A part of the input can't be read; the message says what was expected."""
+
+
+class Row(NamedTuple):
+    """A row of the input as it stands there: its number, from 0, its place ("in.jsonl:12"), and the content, not read yet."""
+
+    number: int
+    place: str
+    content: Any
+
+
+def rows_of(path: Path) -> Iterator[Row]:
+    """The rows of a file, or the documents of a folder of LTF, in order, in constant memory.
+
+    Raises:
+        InputError: on another kind of file or folder, or one that is broken as a whole.
+        FileNotFoundError: when it is not there.
+    """
+    if path.is_dir():
+        return _documents(path)
+    if path.suffix in (".jsonl", ".txt"):
+        return _lines(path)
+    if path.suffix == ".parquet":
+        return _parquet(path)
+    raise InputError(f"{path}: expected {EXPECTED_FILES}")
+
+
+def count_rows(path: Path) -> int | None:
+    """How many rows there are, where that is quick to tell."""
+    if path.is_dir():
+        return None
+    if path.suffix == ".parquet":
+        from pyarrow.parquet import read_metadata
+
+        return read_metadata(path).num_rows
+    with path.open("rb") as file:
+        blocks = iter(lambda: file.read(2**20), b"")
+        n_lines, last = 0, b"\n"
+        for block in blocks:
+            n_lines, last = n_lines + block.count(b"\n"), block[-1:]
+    return n_lines + (last != b"\n")
+
+
+def _lines(path: Path) -> Iterator[Row]:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines):
+            yield Row(number, f"{path}:{number + 1}", line)
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path, pre_buffer=False) as parquet:
+            if "text" not in parquet.schema_arrow.names:
+                raise InputError(f'{path}: expected a column "text", found {", ".join(parquet.schema_arrow.names)}')
+            number = 0
+            for batch in parquet.iter_batches(batch_size=256):
+                for content in batch.to_pylist():
+                    yield Row(number, f"{path}:row {number + 1}", content)
+                    number += 1
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{path}: expected a Parquet file ({error})") from None
+
+
+def _documents(folder: Path) -> Iterator[Row]:
+    from finener.data_scripts.corpora.ltf import LTF_PATTERNS, read_ltf
+
+    files = sorted(file for pattern in LTF_PATTERNS for file in folder.rglob(pattern))
+    if not files:
+        raise InputError(f"{folder}: expected {EXPECTED_FILES}; found no LTF in it")
+    for number, document in enumerate(read_ltf(files)):
+        yield Row(number, document.place, {"id": document.id, "doc_id": document.id, "text": document.text})
+
+
+def read_row(row: Row, gold_mentions: bool = False) -> dict[str, Any]:
+    """The record of a row. One without an id gets its number, from 1.
+
+    Args:
+        gold_mentions: the mentions that it brings must be spans of its text; otherwise they may be anything.
+
+    Raises:
+        InputError: when it is no object with a ``text``, or is not UTF-8.
+    """
+    expected = '{"id": "1", "text": "Ann left."}'
+    if gold_mentions:
+        expected = '{"id": "1", "text": "Ann left.", "mentions": [{"start": 0, "end": 3}]}'
+    try:
+        record = _record(row)
+        _check(record, gold_mentions)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{row.place}: expected {expected}, found {row.content!r:.60} ({error})") from None
+    return {"id": str(row.number + 1), **record}
+
+
+def _record(row: Row) -> Any:
+    if not isinstance(row.content, bytes):
+        return row.content
+    line = row.content.decode("utf-8-sig" if row.number == 0 else "utf-8").rstrip("\r\n")
+    return {"text": line} if row.place.rpartition(":")[0].endswith(".txt") else json.loads(line)
+
+
+def _check(record: Any, gold_mentions: bool) -> None:
+    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+        raise ValueError("no text")
+    json.dumps(record, ensure_ascii=False).encode("utf-8")  # raises: half a surrogate pair can't be written
+    text, mentions = record["text"], record.get("mentions", []) if gold_mentions else []
+    if not isinstance(mentions, list):
+        raise ValueError("mentions is no list")
+    for mention in mentions:
+        start, end = (mention.get("start"), mention.get("end")) if isinstance(mention, dict) else (None, None)
+        are_numbers = type(start) is int and type(end) is int
+        if not are_numbers or not 0 <= start < end <= len(text) or not text[start:end].strip():
+            raise ValueError(f"{mention!r} is no span with a word of a text of {len(text)} characters")

@@ -1,0 +1,228 @@
+"""Windows of words: what the model reads at a time, made of a text, and put together again.
+
+Offsets are Python code points, half-open. B windows of a batch, T sub-tokens, W words, F shape features. Only numpy is needed, so that an
+exported model reads texts in the same way without torch.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .words_finener import SHAPE_FEATURES, split_words, word_shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HALF_PAIRS = re.compile("[\ud800-\udfff]")  # halves of surrogate pairs, which a broken JSON string may hold
+MAX_TOKENS = 512  # of a window, special ones included
+
+
+@dataclass(frozen=True)
+class Window:
+    """A run of a text's words with the sub-tokens that belong to them."""
+
+    words: tuple[tuple[int, int], ...]  # characters [start, end) of each in the whole text
+    first_word: int  # index of the first of them among the text's words
+    input_ids: tuple[int, ...]  # sub-tokens, special ones included
+    word_starts: tuple[int, ...]  # index in input_ids of each word's first sub-token
+    shapes: tuple[tuple[float, ...], ...]  # the F shape features of each word
+
+    def margin(self, first: int, stop: int) -> int:
+        """Words between the text's words [first, stop) and the nearer end of the window; below 0 where it lacks some of them."""
+        return min(first - self.first_word, self.first_word + len(self.words) - stop)
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A text's words (those that have a sub-token), sub-tokens and the sub-tokens [first, last] that overlap each word."""
+
+    words: list[tuple[int, int]]
+    ids: list[int]
+    pieces: list[tuple[int, int]]
+    shapes: list[tuple[float, ...]]
+    dropped_words: int
+
+    def word_spans(self, mentions: Iterable[Mapping[str, Any]]) -> list[tuple[int, int] | None]:
+        """First word and one past the last of each mention; None where its boundary falls inside a word."""
+        first_at = {start: i for i, (start, _) in enumerate(self.words)}
+        stop_at = {end: i + 1 for i, (_, end) in enumerate(self.words)}
+        spans = ((first_at.get(m["start"]), stop_at.get(m["end"])) for m in mentions)
+        return [None if first is None or stop is None else (first, stop) for first, stop in spans]
+
+
+class TextEncoder:
+    """Turns text into windows of words and windows into a padded batch.
+
+    Args:
+        tokenizer: a fast tokenizer of the encoder: WordPiece, byte-level BPE or Unigram.
+        config: of the model: ``window_words`` and the encoder's number of positions bound a window; at most 512 sub-tokens.
+
+    Raises:
+        ValueError: when the tokenizer is not a fast one, which knows no offsets.
+    """
+
+    def __init__(self, tokenizer: Any, config: Any):
+        if not getattr(tokenizer, "is_fast", False):
+            raise ValueError(f"finener needs a fast tokenizer (it knows offsets); got {type(tokenizer).__name__}")
+        self.tokenizer = tokenizer
+        self.config = config
+        # Some encoders have no such limit.
+        positions = getattr(config.encoder_config, "max_position_embeddings", None) or MAX_TOKENS
+        self.max_tokens = min(tokenizer.model_max_length, positions, MAX_TOKENS)
+        plain = tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"]
+        whole = tokenizer("a", verbose=False)["input_ids"]
+        at = next(i for i in range(len(whole)) if whole[i : i + len(plain)] == plain)
+        self.prefix, self.suffix = whole[:at], whole[at + len(plain) :]
+        self.room = self.max_tokens - len(self.prefix) - len(self.suffix)  # sub-tokens beside the special ones
+        self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+
+    def encode(self, text: str) -> EncodedText:
+        """Tokenizes a text of any length, without cutting it."""
+        text = HALF_PAIRS.sub("\ufffd", text)  # tokenizers can't read them
+        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        offsets = encoding["offset_mapping"]
+        words, pieces, shapes = [], [], []
+        candidates, at = split_words(text), 0
+        for start, end in candidates:
+            while at < len(offsets) and offsets[at][1] <= start:
+                at += 1
+            if at == len(offsets) or offsets[at][0] >= end:
+                continue  # zero-width or control characters that the tokenizer removes
+            last = at
+            while last + 1 < len(offsets) and offsets[last + 1][0] < end:
+                last += 1
+            words.append((start, end))
+            pieces.append((at, last))
+            shapes.append(word_shape(text[start:end]))
+        return EncodedText(words, encoding["input_ids"], pieces, shapes, len(candidates) - len(words))
+
+    def fits(self, encoded: EncodedText, first: int = 0, stop: int | None = None) -> bool:
+        """Whether one window holds the words [first, stop) of a text, by default all of them; a single word always fits."""
+        stop = len(encoded.words) if stop is None else stop
+        if stop - first <= 1:
+            return True
+        n_tokens = encoded.pieces[stop - 1][1] + 1 - encoded.pieces[first][0]
+        return stop - first <= self.config.window_words and n_tokens <= self.room
+
+    def end_of_window(self, encoded: EncodedText, first: int) -> int:
+        """One past the last word of the longest window that starts at word ``first``; at least one word."""
+        stop = first + 1
+        while stop < len(encoded.words) and self.fits(encoded, first, stop + 1):
+            stop += 1
+        return stop
+
+    def window(self, encoded: EncodedText, first: int, stop: int) -> Window:
+        """The window of words [first, stop). A single word that is too long keeps its first sub-tokens: only its first is read."""
+        begin = encoded.pieces[first][0] if stop > first else 0
+        end = min(encoded.pieces[stop - 1][1] + 1, begin + self.room) if stop > first else 0
+        shift = len(self.prefix) - begin
+        return Window(
+            tuple(encoded.words[first:stop]),
+            first,
+            (*self.prefix, *encoded.ids[begin:end], *self.suffix),
+            tuple(start + shift for start, _ in encoded.pieces[first:stop]),
+            tuple(encoded.shapes[first:stop]),
+        )
+
+    def whole_window(self, encoded: EncodedText) -> Window:
+        """The window of all words of a text. Raises ValueError when it does not fit one."""
+        if not self.fits(encoded):
+            raise ValueError(f"a text of {len(encoded.words)} words does not fit a window: pass it through cut_record")
+        return self.window(encoded, 0, len(encoded.words))
+
+    def window_around(self, encoded: EncodedText, first: int, stop: int) -> Window:
+        """A wide window with the words [first, stop) in its middle. Raises ValueError when no window holds them."""
+        if not self.fits(encoded, first, stop):
+            raise ValueError(
+                f"mention [{encoded.words[first][0]}, {encoded.words[stop - 1][1]}) has {stop - first} words: a window holds at most "
+                f"{self.config.window_words} words (raise pipe.model.config.window_words) and {self.max_tokens} sub-tokens"
+            )
+        begin = first
+        while begin > 0 and self.fits(encoded, begin - 1, min(len(encoded.words), stop + first - begin + 1)):
+            begin -= 1
+        return self.window(encoded, begin, self.end_of_window(encoded, begin))
+
+    def windows(self, encoded: EncodedText, overlap: int) -> list[Window]:
+        """Windows that cover a text, neighbours sharing ``overlap`` words; one empty window for a text without words."""
+        windows, first = [], 0
+        while True:
+            stop = self.end_of_window(encoded, first) if encoded.words else 0
+            windows.append(self.window(encoded, first, stop))
+            if stop >= len(encoded.words):
+                return windows
+            first = max(first + 1, stop - min(overlap, (stop - first) // 2))
+
+    def arrays(self, windows: Sequence[Window]) -> dict[str, np.ndarray]:
+        """Windows → ``input_ids``, ``attention_mask`` (B, T), ``word_starts`` (B, W), ``word_shapes`` (B, W, F)."""
+        n_tokens = max(1, *(len(w.input_ids) for w in windows))
+        n_words = max(1, *(len(w.words) for w in windows))
+        batch = {
+            "input_ids": np.full((len(windows), n_tokens), self.pad_id, np.int64),
+            "attention_mask": np.zeros((len(windows), n_tokens), np.int64),
+            "word_starts": np.full((len(windows), n_words), -1, np.int64),
+            "word_shapes": np.zeros((len(windows), n_words, SHAPE_FEATURES), np.float32),
+        }
+        for row, window in enumerate(windows):
+            batch["input_ids"][row, : len(window.input_ids)] = window.input_ids
+            batch["attention_mask"][row, : len(window.input_ids)] = 1
+            if window.words:
+                batch["word_starts"][row, : len(window.words)] = window.word_starts
+                batch["word_shapes"][row, : len(window.words)] = window.shapes
+        return batch
+
+    def pad(self, windows: Sequence[Window]) -> dict[str, Tensor]:
+        """:meth:`arrays` as tensors."""
+        from torch import from_numpy
+
+        return {name: from_numpy(array) for name, array in self.arrays(windows).items()}
+
+
+@dataclass(frozen=True)
+class FoundMention:
+    """A mention of a text: characters [start, end), detection score, and by each head that was asked its types with scores, closed."""
+
+    start: int
+    end: int
+    score: float
+    types: tuple[dict[str, float], ...]
+
+
+def mentions_of_windows(
+    windows: Sequence[Window], found: Sequence[Sequence[FoundMention]], threshold: float = 0.0
+) -> list[FoundMention]:
+    """Joins the mentions of overlapping windows, in order: those that reach into the middle part of the window that found them.
+
+    Of mentions that overlap the stronger stays. One that overlaps none that stays is never lost.
+
+    Args:
+        windows: of one text, in order. found: for each window its mentions. threshold: least score, in [0, 1].
+    """
+    candidates: dict[tuple[int, int], FoundMention] = {}
+    for (low, high), mentions in zip(_middle_parts(windows), found, strict=True):
+        for mention in mentions:
+            if mention.score >= threshold and mention.start < high and mention.end > low:
+                candidates.setdefault((mention.start, mention.end), mention)
+    kept: list[FoundMention] = []  # by place
+    for mention in sorted(candidates.values(), key=lambda m: -m.score):
+        at = bisect_left(kept, mention.start, key=lambda m: m.start)
+        is_free_before = at == 0 or kept[at - 1].end <= mention.start
+        if is_free_before and (at == len(kept) or mention.end <= kept[at].start):
+            kept.insert(at, mention)
+    return kept
+
+
+def _middle_parts(windows: Sequence[Window]) -> list[tuple[float, float]]:
+    """Characters [low, high) of each window's middle part: neighbours halve the words that they share, and a text's ends are open."""
+    middles = []
+    for left, right in pairwise(windows):
+        middle = (right.first_word + left.first_word + len(left.words)) // 2
+        middles.append(right.words[min(middle - right.first_word, len(right.words) - 1)][0])
+    return list(zip([0, *middles], [*middles, inf], strict=True))
