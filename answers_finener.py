@@ -5,7 +5,7 @@ Letters in shape comments: M mentions, C types of one ontology (source or target
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,8 @@ def heads_of_call(
                 "types, type_threshold and top_k are of the model's own heads: leave them out beside another head"
             )
         return [head], shown
+    if isinstance(types, Iterable) and not isinstance(types, (str, Mapping, Ontology)):
+        types = list(types)
     first = _first_head(config, head)
     ontology = ontology_of_head(config, first)
     if types is not None and not _are_known(types, ontology):
@@ -91,7 +93,7 @@ def heads_of_call(
     allowed = None if types is None else _branches([types] if isinstance(types, str) else types, ontology)
     heads = [HeadTypes(first, ontology, type_threshold, top_k, allowed, are_given)]
     if head == "both":
-        heads.append(HeadTypes("source", config.ontology))
+        heads.append(HeadTypes("source", config.ontology, type_threshold, top_k, None, True))
     return heads, shown
 
 
@@ -117,7 +119,7 @@ def _are_known(types: Any, ontology: Ontology) -> bool:
                 f"or, for types that the model was not trained on, a list (types=[{types!r}])"
             )
         return True
-    are_names = isinstance(types, Sequence) and len(types) > 0 and all(isinstance(t, str) for t in types)
+    are_names = isinstance(types, list) and len(types) > 0 and all(isinstance(t, str) for t in types)
     return are_names and all(t in ontology for t in types)
 
 
@@ -192,3 +194,6 @@ class Answers(Iterator[list[dict[str, Any]]]):
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def __bool__(self) -> bool:
+        return True  # and not by the length, which not all have

@@ -332,8 +332,9 @@ class FinenerConfig(PretrainedConfig):
         if self.ontology is not None:
             text = json.dumps(self._types(), ensure_ascii=False, separators=(",", ":"))
             Path(json_file_path).with_name(ONTOLOGY_NAME).write_text(text, encoding="utf-8")
-        requirements = "".join(f"{line}\n" for line in REQUIREMENTS)
-        Path(json_file_path).with_name("requirements.txt").write_text(requirements, encoding="utf-8")
+        requirements = Path(json_file_path).with_name("requirements.txt")
+        if not requirements.exists():  # one that is there may be somebody's own
+            requirements.write_text("".join(f"{line}\n" for line in REQUIREMENTS), encoding="utf-8")
         super().to_json_file(json_file_path, use_diff)
 
     @classmethod

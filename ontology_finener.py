@@ -368,7 +368,7 @@ class Ontology:
         if not path.is_file():
             raise OntologyError(f"no ontology file at {path}")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-        own = lines and re.fullmatch(r"#\s*name:\s*(\S+)\s*", lines[0])
+        own = lines and re.fullmatch(r"#\s*name:\s*(.*\S)\s*", lines[0])
         header, *rows = lines[bool(own) :] or [""]
         columns = header.split("\t")
         if "id" not in columns or not set(columns) <= set(TSV_COLUMNS):

@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice, repeat, zip_longest
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -64,7 +65,8 @@ class FinenerPipeline(Pipeline):
             :class:`Ontology`: types that the model need not have been trained on. Each mention gets the best one with its ancestors.
         type_threshold: least score of a type, in [0, 1], in place of the config's thresholds. Mentions without such a type are left
             out. With types by name it is that of a mention's best type, 0.5 by default, and 0 where mentions are given.
-        top_k: so many types for each mention, with their ancestors, best first, whatever the config's thresholds.
+        top_k: so many types for each mention, with their ancestors, best first, whatever the config's thresholds; ``type_threshold``, where
+            it is given too, may leave fewer.
         detection_threshold: least span probability, in [0, 1], in place of the config's.
         mentions: character spans to type in place of detection, ``[(start, end), …]``, in any order; for several texts a list of such
             lists. They come back in their order, each typed whole, with the best type where none is good enough.
@@ -220,6 +222,8 @@ def _is_one_text(inputs: Any, in_words: bool) -> bool:
 
 def _asked_text(text: Any, mentions: Any, in_words: bool) -> _AskedText:
     """A text of a call. Raises TypeError where it is none."""
+    if mentions is not None:
+        _check_spans(mentions)
     if not in_words:
         if not isinstance(text, str):
             hint = ": pass its column of texts" if isinstance(text, Mapping) else ""
@@ -230,6 +234,17 @@ def _asked_text(text: Any, mentions: Any, in_words: bool) -> _AskedText:
         raise TypeError(f"is_split_into_words expects each text as a list of words, got {text!r:.80}")
     starts = list(accumulate((len(word) + 1 for word in words), initial=0))[:-1]
     return _AskedText(" ".join(words), mentions, starts)
+
+
+def _check_spans(mentions: Any) -> None:
+    """Raises TypeError where the mentions that are given with a text are no pairs of whole numbers."""
+    are_spans = isinstance(mentions, Iterable) and not isinstance(mentions, (str, Mapping))
+    for span in mentions if are_spans else [mentions]:
+        if not isinstance(span, Sequence) or len(span) != 2 or not all(isinstance(at, Integral) for at in span):
+            raise TypeError(
+                "mentions must be spans, mentions=[(0, 13)], for several texts a list of such lists, mentions=[[(0, 13)], []]; "
+                f"got {span!r:.80}"
+            )
 
 
 def _read_ahead(

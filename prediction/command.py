@@ -23,8 +23,8 @@ import torch
 from accelerate import PartialState
 from tqdm.auto import tqdm
 
-from finener.answers_finener import heads_of_call
-from finener.data_scripts.command_line import take_debug
+from finener.answers_finener import SHOWN, heads_of_call
+from finener.data_scripts.command_line import last_line, take_debug
 from finener.pipeline_finener import FinenerPipeline
 from finener.prediction.inputs import InputError, Row, count_rows, read_row, rows_of
 from finener.prediction.outputs import WRITERS, form_of, write_whole
@@ -111,14 +111,14 @@ def run(args: argparse.Namespace) -> int:
     _check_output(args.input, args.output)
     _check_first_row(args.input, args.gold_mentions)
     # Without cpu=True accelerate runs several processes on CPUs as if each were alone. A process may wait long for the others.
-    state = PartialState(cpu=args.device == "cpu" or not torch.accelerator.is_available(), timeout=timedelta(days=30))
-    parts = Parts(args.output, _what_is_run(args))
-    with state.main_process_first():
-        if state.is_main_process:
-            parts.begin()
-    pipe = load_pipeline(args.model, args.device or state.device)
     asked = _asked(args)
+    state = PartialState(cpu=args.device == "cpu" or not torch.accelerator.is_available(), timeout=timedelta(days=30))
+    pipe = load_pipeline(args.model, args.device or state.device)
     heads, _ = heads_of_call(pipe.types_by_name, **_of_types(asked), are_given=args.gold_mentions)
+    parts = Parts(args.output)
+    if state.is_main_process:
+        parts.begin(_what_is_run(args, pipe))
+    state.wait_for_everyone()
     bits = parts.done()
     state.wait_for_everyone()  # before anyone writes
     _predict_rest(pipe, args, asked, parts, bits, state)
@@ -126,19 +126,32 @@ def run(args: argparse.Namespace) -> int:
     return _finish(args, form, parts, heads[0].ontology) if state.is_main_process else 0
 
 
-def _what_is_run(args: argparse.Namespace) -> dict[str, Any]:
+def _what_is_run(args: argparse.Namespace, pipe: FinenerPipeline) -> dict[str, Any]:
     """What a later run must have in common to go on with this one's parts."""
     same = {name: getattr(args, name) for name in ("model", "gold_mentions", *_CALL)}
-    weights = Path(args.model, "model.safetensors")
-    changed = [path.stat().st_mtime for path in (args.input, weights) if path.exists()]
-    return {**same, "input": str(args.input), "changed": changed}
+    same |= {"input": str(args.input), "revision": pipe.model.config._commit_hash}
+    return same | {"content of the input": _state(args.input), "content of the model": _state(Path(args.model))}
+
+
+def _state(path: Path) -> list[Any]:
+    """Of a file or folder: how many files there are, their bytes, and when the last one changed."""
+    files = [file.stat() for file in ([path] if path.is_file() else sorted(path.rglob("*"))) if file.is_file()]
+    return [len(files), sum(file.st_size for file in files), max((file.st_mtime for file in files), default=0)]
 
 
 _CALL = ("head", "types", "type_threshold", "top_k", "detection_threshold")
 
 
 def _asked(args: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(args, name) for name in _CALL if getattr(args, name) is not None}
+    """The arguments of the pipeline's calls. A single type is given as a call takes it, so that a slip is told."""
+    asked = {name: getattr(args, name) for name in _CALL if getattr(args, name) is not None}
+    if asked.get("types") and len(asked["types"]) == 1:
+        [asked["types"]] = asked["types"]
+        if asked["types"] in SHOWN:
+            raise ValueError(
+                f"--types {asked['types']}: records have all types of a mention; name types, such as --types per gpe"
+            )
+    return asked
 
 
 def _of_types(asked: dict[str, Any]) -> dict[str, Any]:
@@ -173,6 +186,7 @@ def _predict_rest(
 ) -> None:
     """Predicts this process's rows that are not done and writes each chunk of them as it is done."""
     total, earlier = count_rows(args.input), sum(byte.bit_count() for byte in bits)
+    has_some = earlier > 0  # else a mistake in the call may be why all fail
     if earlier and state.is_main_process:
         print(f"{earlier} records are done already, going on", file=sys.stderr)
     with (
@@ -185,8 +199,9 @@ def _predict_rest(
                 continue
             # All of a chunk, though some of it be done: so scores do not depend on where a run was stopped.
             done = list(_predict_chunk(pipe, chunk, args, asked))
-            if len(done) > 8 and all(one.failure for one in done):
+            if not has_some and len(done) > 8 and all(one.failure for one in done):
                 raise ValueError(f"all of {len(done)} texts failed; the first one: {done[0].failure['error']}")
+            has_some = True
             out.write(b"".join(line_of(one) for one in done if one.row in missing))
             out.flush()  # a run that is killed leaves whole lines
             # The others are about as far.
@@ -231,7 +246,7 @@ def _predict_chunk(
         if isinstance(result, Exception):
             failure = {
                 "place": row.place,
-                "error": str(result).strip().splitlines()[-1],
+                "error": last_line(result),
                 "input": repr(row.content)[:2000],
             }
             yield Done(row.number, None, failure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,10 +75,19 @@ def _parquet(path: Path) -> Iterator[Row]:
             number = 0
             for batch in parquet.iter_batches(batch_size=256):
                 for content in batch.to_pylist():
-                    yield Row(number, f"{path}:row {number + 1}", content)
+                    yield Row(number, f"{path}:row {number + 1}", _as_json(content))
                     number += 1
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path}: expected a Parquet file ({error})") from None
+
+
+def _as_json(value: Any) -> Any:
+    """A value of Parquet as JSON can write it: dates, decimals, bytes and their like as text."""
+    if isinstance(value, dict):
+        return {str(key): _as_json(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_as_json(part) for part in value]
+    return value if value is None or isinstance(value, (str, int, float)) else str(value)
 
 
 def _documents(folder: Path) -> Iterator[Row]:
@@ -105,7 +115,7 @@ def read_row(row: Row, gold_mentions: bool = False) -> dict[str, Any]:
     try:
         record = _record(row)
         _check(record, gold_mentions)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{row.place}: expected {expected}, found {row.content!r:.60} ({error})") from None
     return {"id": str(row.number + 1), **record}
 
@@ -129,3 +139,7 @@ def _check(record: Any, gold_mentions: bool) -> None:
         are_numbers = type(start) is int and type(end) is int
         if not are_numbers or not 0 <= start < end <= len(text) or not text[start:end].strip():
             raise ValueError(f"{mention!r} is no span with a word of a text of {len(text)} characters")
+    mentions.sort(key=lambda m: (m["start"], m["end"]))
+    for left, right in pairwise(mentions):
+        if right["start"] < left["end"]:
+            raise ValueError(f"the mentions {left!r} and {right!r} overlap")

@@ -6,10 +6,12 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from finener.answers_finener import types_as_dict
 from finener.ontology_finener import Ontology
 from finener.words_finener import split_words
 
@@ -19,9 +21,10 @@ RECORD_KEYS = ("id", "doc_id", "source", "text", "mentions", "exhaustive", "type
 
 
 def best_type(mention: Mapping[str, Any], ontology: Ontology) -> str:
-    """The most specific type of a predicted mention; of several the one that scores highest."""
-    scores = dict(zip(mention["types"], mention["type_scores"], strict=True))
-    return max(ontology.most_specific(scores), key=scores.__getitem__)
+    """The most specific type of a predicted mention, as the pipeline's ``entity_group``: of several the one that scores highest."""
+    return types_as_dict(dict(zip(mention["types"], mention["type_scores"], strict=True)), ontology, "leaf")[
+        "entity_group"
+    ]
 
 
 def write_jsonl(records: Records, path: Path, ontology: Ontology) -> None:
@@ -44,7 +47,8 @@ def write_parquet(records: Records, path: Path, ontology: Ontology) -> None:
     with ParquetWriter(path, schema) as out:
         rest = iter(records)
         while batch := list(islice(rest, 1000)):
-            rows = [{"doc_id": r["id"], "source": "", **r} for r in batch]
+            told = [{k: v for k, v in r.items() if v is not None} for r in batch]
+            rows = [{"doc_id": r["id"], "source": "", **r} for r in told]
             rows = [{k: r[k] if k in kinds else str(r[k]) for k in RECORD_KEYS} for r in rows]
             out.write_table(pyarrow.Table.from_pylist(rows, schema))
 
@@ -96,17 +100,14 @@ def _tagged_words(record: Mapping[str, Any], ontology: Ontology) -> Iterator[tup
 def write_brat(records: Records, path: Path, ontology: Ontology) -> None:
     """A folder with a text and its annotation for each record; notes tell all types with their scores.
 
-    Raises:
-        ValueError: when two records' ids give the same name of a file.
+    Files are named by the records' ids, with ``_`` for what a name can't have, and a number where that is too long or there already.
     """
     path.mkdir()
     labels: set[str] = set()
-    for record in records:
+    for number, record in enumerate(records, 1):
         name = re.sub(r"[^\w.-]|^\.", "_", str(record["id"]))
-        if (path / f"{name}.txt").exists():
-            raise ValueError(
-                f"two records would be written to {name}.txt: give them ids that differ in letters and digits"
-            )
+        if len(name) > 60 or (path / f"{name}.txt").exists():
+            name = f"{name[:60]}-{number}"
         (path / f"{name}.txt").write_text(record["text"], encoding="utf-8", newline="")
         lines = []
         for n, mention in enumerate(record["mentions"], 1):
@@ -129,16 +130,12 @@ def _brat_label(type_id: str) -> str:
 def write_docbin(records: Records, path: Path, ontology: Ontology) -> None:
     """spaCy's ``DocBin``: words as tokens, ``doc.ents`` with the most specific types. All of it is held in memory.
 
-    Raises:
-        ValueError: when spaCy is not installed.
+    Of mentions in one token the first stays.
     """
-    try:
-        from spacy.tokens import Doc, DocBin
-        from spacy.vocab import Vocab
-    except ImportError:
-        raise ValueError(
-            f'{path}: only spaCy writes this; expected it to be installed: pip install "finener[spacy]"'
-        ) from None
+    from spacy.tokens import Doc, DocBin
+    from spacy.util import filter_spans
+    from spacy.vocab import Vocab
+
     vocab, docs = Vocab(), DocBin(store_user_data=False)
     for record in records:
         words, spaces = _tokens_and_spaces(record["text"])
@@ -147,7 +144,7 @@ def write_docbin(records: Records, path: Path, ontology: Ontology) -> None:
             doc.char_span(m["start"], m["end"], best_type(m, ontology), alignment_mode="expand")
             for m in record["mentions"]
         ]
-        doc.set_ents(spans)
+        doc.set_ents(filter_spans(spans))
         docs.add(doc)
     docs.to_disk(path)
 
@@ -183,12 +180,14 @@ def form_of(path: Path, form: str | None = None) -> str:
     """The form to write: the one that is asked for, or the one that the name's ending tells; a folder is brat's.
 
     Raises:
-        ValueError: when the ending tells none.
+        ValueError: when the ending tells none, or spaCy would have to write it and is not installed.
     """
     told = form or (path.suffix[1:] if path.suffix else "brat")
     if told not in WRITERS:
         endings = ", ".join(f".{name}" for name in WRITERS if name != "brat")
         raise ValueError(f"{path}: expected a name that ends in {endings}, a folder's name for brat, or --format")
+    if told == "spacy" and find_spec("spacy") is None:
+        raise ValueError(f'{path}: only spaCy writes this; expected it to be installed: pip install "finener[spacy]"')
     return told
 
 

@@ -1,7 +1,7 @@
 """Batch prediction while it runs: each process's rows as they are done, so that a stopped run goes on, and one output is made.
 
-``OUTPUT.parts/`` holds ``run.json``, what is predicted and how, and for each process a file of lines ``[row, record, failure]``, of which
-``record`` or ``failure`` is null.
+``OUTPUT.parts/`` holds ``lock``, ``run.json`` (what is predicted and how), and for each process a file of lines ``[row, record, failure]``,
+of which ``record`` or ``failure`` is null.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
 
 
 class Done(NamedTuple):
@@ -28,27 +30,38 @@ class Parts:
 
     Args:
         output: that the run makes.
-        run: what is predicted and how, as JSON can write it.
-
-    Raises:
-        ValueError: when there are parts of another run.
     """
 
-    def __init__(self, output: Path, run: Mapping[str, Any]):
+    def __init__(self, output: Path):
         self.folder = output.with_name(f"{output.name}.parts")
-        self.run = dict(run)
-        told = self.folder / "run.json"
-        if told.is_file() and (earlier := json.loads(told.read_text(encoding="utf-8"))) != self.run:
-            changed = sorted(k for k in {*earlier, *self.run} if earlier.get(k) != self.run.get(k))
-            raise ValueError(
-                f"{self.folder} is what an earlier run left, with another {', '.join(changed)}: repeat that run to go on with it, "
-                "delete the folder, or choose another --output"
-            )
+        self.lock = FileLock(self.folder / "lock")
 
-    def begin(self) -> None:
-        """Makes the folder, by one process, before the others look into it."""
+    def begin(self, run: Mapping[str, Any]) -> None:
+        """Makes the folder, or goes on with what is there; by one process, before the others look into it.
+
+        Args:
+            run: what is predicted and how, as JSON can write it.
+
+        Raises:
+            ValueError: when another run is at it, or has left rows that were predicted otherwise.
+        """
         self.folder.mkdir(exist_ok=True)
-        (self.folder / "run.json").write_text(json.dumps(self.run), encoding="utf-8")
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(
+                f"{self.folder}: another run is at it; wait for its end, or choose another --output"
+            ) from None
+        told = self.folder / "run.json"
+        if any(file.stat().st_size for file in self._files()):
+            earlier = json.loads(told.read_text(encoding="utf-8"))
+            if changed := sorted(k for k in {*earlier, *run} if earlier.get(k) != run.get(k)):
+                raise ValueError(
+                    f"{self.folder} is what an earlier run left, with another {', '.join(changed)}: repeat that run to go on with it, "
+                    "delete the folder, or choose another --output"
+                )
+        else:
+            told.write_text(json.dumps(run), encoding="utf-8")
 
     def done(self) -> bytearray:
         """A bit for each row, 1 where it is done. A line that a killed process has not finished is cut off first."""
@@ -68,13 +81,19 @@ class Parts:
         return self.folder / f"part-{process:05d}-of-{n_processes:05d}.jsonl"
 
     def in_order(self) -> Iterator[Done]:
-        """All rows that are done, by number."""
+        """All rows, by number. Raises ValueError where one is missing or there twice."""
         with ExitStack() as files:
             parts = [map(_read, files.enter_context(file.open("rb"))) for file in self._files()]
-            yield from heapq.merge(*parts, key=lambda done: done.row)
+            for number, done in enumerate(heapq.merge(*parts, key=lambda done: done.row)):
+                if done.row != number:
+                    raise ValueError(
+                        f"{self.folder}: expected row {number}, found {done.row}; delete the folder and start again"
+                    )
+                yield done
 
     def remove(self) -> None:
         """Takes the folder away, when the output is made."""
+        self.lock.release()
         shutil.rmtree(self.folder)
 
     def _files(self) -> list[Path]:

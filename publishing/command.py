@@ -13,7 +13,7 @@ from finener.data_scripts.tables import text_table
 from finener.metrics.card import CardFacts
 from finener.publishing.kinds import check, stage_dataset, stage_model, stage_space
 from finener.publishing.staging import ReleaseError, Staged
-from finener.publishing.upload import create_repo, publish
+from finener.publishing.upload import create_repo, is_private, publish
 
 OF_CARD = ("license", "language", "datasets", "base_model", "examples", "tags")
 OF_MODELS = (*OF_CARD, "card", "scores")
@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         raise ReleaseError(f"--repo names a user and a repo, such as me/my-model; got {args.repo!r}")
     if args.model is None and (given := [f"--{name}" for name in OF_MODELS if getattr(args, name)]):
         raise ReleaseError(f"{', '.join(given)}: only for --model; the card of a dataset or Space is its README.md")
+    if args.card and (given := [f"--{name}" for name in (*OF_CARD, "scores") if getattr(args, name)]):
+        raise ReleaseError(f"{', '.join(given)}: only for the card that is made; put it into the header of {args.card}")
     with tempfile.TemporaryDirectory(prefix="finener-release-") as folder:
         return _release(args, Path(folder))
 
@@ -77,6 +79,10 @@ def _release(args: argparse.Namespace, folder: Path) -> int:
         print(f"\nA dry run: nothing was uploaded to {args.repo}" + (f", nor tagged {tag}" if tag else ""))
         return 0
     repo = create_repo(args.repo, staged.kind, private=args.private or None, sdk=sdk)
+    if args.private and not is_private(repo, staged.kind):
+        raise ReleaseError(
+            f"{repo} is there already, and public: nothing was uploaded. Make it private on its page first"
+        )
     done = publish(staged, repo, tag=tag, is_new_tag=args.tag is not None, revision=args.revision, message=args.message)
     print(f"\nReleased: {done.url}" + (f', revision="{done.tag}"' if done.tag else ""))
     return 0

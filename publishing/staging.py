@@ -34,10 +34,28 @@ PRIVATE_KEYS = {
 CONFIGS = ("config.json", "tokenizer_config.json", "generation_config.json", "preprocessor_config.json")
 # Where people keep things, at the beginning of a path.
 PLACES = re.compile(
-    r"(?<![\w.:/~-])(?:/(?:home|Users|root|mnt|media|scratch|tmp|workspace)/|[A-Za-z]:\\+)[^\s\"'`,)\]}]+"
+    r"(?:(?<![\w./~-])/(?:home|Users|root|mnt|media|scratch|tmp|workspace|data|srv|Volumes)/|(?<!\w)[A-Za-z]:\\{1,2}(?!n\b)\w)"
+    r"[^\s\"'`,)\]}]+"
 )
-READ = (".md", ".json", ".yaml", ".yml", ".txt", ".toml", ".cfg", ".ini", ".py", ".html", ".css", ".js")
-WITHOUT_PATHS = (".md", ".json", ".yaml", ".yml", ".txt", ".toml", ".cfg", ".ini")  # code may speak of paths
+TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
+READ = (
+    ".md",
+    ".json",
+    ".yaml",
+    ".yml",
+    ".txt",
+    ".toml",
+    ".cfg",
+    ".ini",
+    ".py",
+    ".html",
+    ".css",
+    ".js",
+    ".sh",
+    ".ipynb",
+    ".log",
+)
+WITHOUT_PATHS = (".md", ".json", ".yaml", ".yml", ".txt", ".toml", ".cfg", ".ini", ".log")  # code may speak of paths
 # Words and types of any text, which are no paths.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "added_tokens.json")
 
@@ -129,12 +147,17 @@ def without_private_keys(content: Any) -> Any:
 
 
 def check_places(staged: Staged) -> None:
-    """Raises ReleaseError when a text file names a place on this machine; records and vocabularies are not read."""
+    """Raises ReleaseError when a text file holds a Hub token or names a place on this machine; records and vocabularies are not read."""
     own = {str(path) for path in (Path.home(), Path.cwd(), staged.source.resolve()) if len(path.parts) > 2}
     for name in staged.files:
         path = staged.folder / name
         if path.suffix in READ and path.name not in VOCABULARIES:
             text = path.read_text(encoding="utf-8", errors="replace")
+            if secret := TOKEN.search(text):
+                line = text.count("\n", 0, secret.start()) + 1
+                raise ReleaseError(
+                    f"{staged.source / name}, line {line}, holds a token of the Hub: take it out and revoke it"
+                )
             found = next((place for place in sorted(own, key=len, reverse=True) if place in text), None)
             told = PLACES.search(text) if found is None and path.suffix in WITHOUT_PATHS else None
             if found or told:

@@ -70,6 +70,12 @@ def create_repo(
     return _patiently(f"{repo} could not be made", lambda: HfApi(token=token).create_repo(repo, **told).repo_id)
 
 
+def is_private(repo: str, kind: str = "model", *, token: str | None = None) -> bool:
+    """Whether a repo is seen by its owner alone."""
+    ask = HfApi(token=token).repo_info
+    return bool(_patiently(f"{repo} could not be looked at", lambda: ask(repo, repo_type=kind)).private)
+
+
 def publish(
     staged: Staged,
     repo: str,

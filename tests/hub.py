@@ -246,7 +246,8 @@ class Handler(BaseHTTPRequestHandler):
     def info(self, kind: str, name: str, revision: str | None = None) -> tuple:
         commit = self.repo(kind, name).at(revision or "main")
         siblings = [{"rfilename": path} for path in sorted(commit.files)]
-        return ({"id": name, "sha": commit.oid, "siblings": siblings, "private": False, "tags": [], "downloads": 0},)
+        private = self.repo(kind, name).facts.get("visibility") == "private"
+        return ({"id": name, "sha": commit.oid, "siblings": siblings, "private": private, "tags": [], "downloads": 0},)
 
     def tree(self, kind: str, name: str, revision: str, folder: str | None = None) -> tuple:
         files = self.repo(kind, name).at(revision).files

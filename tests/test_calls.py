@@ -160,6 +160,18 @@ def test_what_can_not_be_asked_is_told(pipe, asked, says):
         pipe(TEXT, **asked)
 
 
+@pytest.mark.parametrize("mentions", [(0, 3), [(0, 3), 5], [{"start": 0, "end": 3}], [(0.0, 3.0)], "03", [[(0, 3)]]])
+def test_mentions_that_are_no_spans_are_answered_with_the_right_call(pipe, mentions):
+    with pytest.raises(TypeError, match=r"mentions must be spans, mentions=\[\(0, 13\)\], for several texts a list"):
+        pipe("New York", mentions=mentions)
+
+
+def test_types_may_come_in_any_collection(pipe):
+    assert (
+        pipe(TEXT, types={"loc", "per"}) == pipe(TEXT, types=["loc", "per"]) == pipe(TEXT, types=("per", "loc")) != []
+    )
+
+
 def test_a_model_without_target_types_says_so(tokenizer):
     pipe = FinenerPipeline(model=tiny.tiny_model(tokenizer), tokenizer=tokenizer)
     for head in ("target", "both"):
@@ -214,7 +226,7 @@ def test_a_column_is_read_as_it_is_asked_for(model, tokenizer, column):
     expected, passes = pipe(texts), []
     model.register_forward_pre_hook(lambda *args: passes.append(len(args[2]["input_ids"])), with_kwargs=True)
     found = pipe(column(Dataset.from_dict({"text": texts})), batch_size=4)
-    assert len(found) == 40 and passes == []
+    assert len(found) == 40 and found and passes == []
     assert spans(next(found)) == spans(expected[0]) and passes == [4]
     assert [spans(m) for m in found] == [spans(m) for m in expected[1:]]
 

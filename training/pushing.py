@@ -11,6 +11,7 @@ from transformers.trainer_utils import HubStrategy
 
 from finener.metrics.card import CardFacts, write_card
 from finener.publishing.release import release_model
+from finener.publishing.staging import ReleaseError
 from finener.publishing.upload import Published, UploadError, create_repo
 from finener.training.arguments import TrainerSettings
 from finener.training.results import results_of_trainer, write_results
@@ -108,5 +109,5 @@ class PushingTrainer(Trainer):
         self._write_card(folder, Path(self.args.output_dir).name)
         try:
             self._release(folder, f"Training in progress, step {self.state.global_step}")
-        except UploadError as error:
+        except (ReleaseError, UploadError) as error:
             print(f"training goes on: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -53,6 +54,12 @@ def earlier_phases(model: str | None) -> list[dict[str, Any]]:
     return [*results["earlier"], {key: results[key] for key in EARLIER_KEYS}]
 
 
+def told_command(arguments: Sequence[str]) -> str:
+    """A command line as results tell it: without the folder of the program, and without tokens, which are secrets."""
+    told = " ".join([Path(arguments[0]).name, *arguments[1:]])
+    return re.sub(r"(--?\w*token[= ]+)\S+|hf_\w{8,}", lambda found: f"{found[1] or ''}***", told)
+
+
 def run_facts(
     args: FinenerArguments, training: FinenerTrainingArguments, config: FinenerConfig, ontology: Ontology
 ) -> dict[str, Any]:
@@ -65,7 +72,7 @@ def run_facts(
         "encoder": earlier[0]["encoder"] if earlier else args.encoder or config.encoder_config.model_type,
         "ontology": ontology.name,
         "seed": training.seed,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": told_command(sys.argv),
         "config": {**dataclasses.asdict(args), **_settings(training)},
         "versions": versions(),
     }

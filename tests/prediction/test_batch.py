@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import subprocess
 import sys
@@ -125,8 +126,10 @@ def test_brat_writes_nothing_outside_its_folder(predict, tmp_path):
     assert names == {".._.._up.txt", ".._.._up.ann", "_hidden.txt", "_hidden.ann", "annotation.conf"} or names == {
         "_._.._up.txt", "_._.._up.ann", "_hidden.txt", "_hidden.ann", "annotation.conf"
     }  # fmt: skip
-    with pytest.raises(SystemExit, match=r"two records would be written to a_b\.txt"):
-        predict(b'{"id": "a/b", "text": "x"}\n{"id": "a b", "text": "y"}\n', "--output", str(tmp_path / "other"))
+    rows = [{"id": name, "text": name[:2]} for name in ("a/b", "a b", "x" * 500)]
+    with pytest.raises(FileNotFoundError):
+        predict("".join(json.dumps(row) + "\n" for row in rows).encode(), "--output", str(tmp_path / "other"))
+    assert {file.stem for file in (tmp_path / "other").glob("*.ann")} == {"a_b", "a_b-2", "x" * 60 + "-3"}
 
 
 def test_a_docbin_has_the_texts_and_their_mentions(predict, tmp_path, target):
@@ -149,6 +152,9 @@ def test_the_call_may_ask_as_in_python(predict, expected):
     assert predict(ROWS, "--head", "source", "--top_k", "2", "--type_threshold", "0.01")[0]["ontology"] == "src"
     assert any(spans(expected)) and not any(spans(predict(ROWS, "--detection_threshold", "1")))
     assert predict(ROWS, "--types", "new", "york")[0]["ontology"] not in ("src", "tgt")
+    for wrong, says in (("leaf", "records have all types"), ("lco", "types='lco' is no type of 'tgt'")):
+        with pytest.raises(SystemExit, match=says):
+            predict(ROWS, "--types", wrong)
 
 
 # -------------------------------------------------------------------- stopped, shared
@@ -183,11 +189,44 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(predict, tm
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
 
 
+def test_a_start_that_failed_leaves_nothing_in_the_way(predict, tmp_path):
+    with pytest.raises(SystemExit, match="give types or a head, not both"):
+        predict(ROWS, "--head", "source", "--types", "spaceship", "planet")
+    assert not (tmp_path / "out.jsonl.parts").exists() and predict(ROWS, "--head", "source")
+
+
+def test_a_second_run_at_the_same_output_is_refused(predict, expected, tmp_path, monkeypatch):
+    predict_rest, whole = command._predict_rest, (tmp_path / "out.jsonl").read_bytes()
+
+    def twice(*given):
+        monkeypatch.setattr(command, "_predict_rest", predict_rest)
+        with pytest.raises(SystemExit, match="another run is at it"):
+            predict(ROWS)
+        predict_rest(*given)
+
+    monkeypatch.setattr(command, "_predict_rest", twice)
+    predict(ROWS)
+    assert (tmp_path / "out.jsonl").read_bytes() == whole
+
+
+def test_bad_rows_in_the_midst_do_not_end_the_run(predict, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "CHUNK_TEXTS", 10)
+    found = predict(ROWS + b"\n" * 20 + ROWS.replace(b'"r', b'"s'), ends=1)
+    assert len(found) == 100 and len((tmp_path / "out.jsonl.failed.jsonl").read_text().splitlines()) == 20
+
+
+def test_dates_and_bytes_of_parquet_go_on_as_text(predict, tmp_path):
+    day = datetime.date(2019, 11, 12)
+    parquet.write_table(pyarrow.table({"text": ["New York"], "day": [day], "raw": [b"x"]}), tmp_path / "rows.parquet")
+    [record] = predict((tmp_path / "rows.parquet").read_bytes(), name="in.parquet")
+    assert record["day"] == "2019-11-12" and record["raw"] == "b'x'"
+
+
 def test_an_input_that_changed_is_not_gone_on_with(predict, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "_finish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         predict(ROWS)
-    with pytest.raises(SystemExit, match="an earlier run left, with another changed"):
+    with pytest.raises(SystemExit, match="an earlier run left, with another content of the input"):
         predict(ROWS + ROWS)
 
 
@@ -209,7 +248,7 @@ def test_processes_share_the_rows_and_make_the_output_of_one(predict, expected, 
         if before == 1:  # the rows that were done before are the first of the same file
             run = json.loads((tmp_path / "out.jsonl.parts" / "run.json").read_text())
             (tmp_path / "in.jsonl").write_bytes(ROWS)
-            run["changed"][0] = (tmp_path / "in.jsonl").stat().st_mtime
+            run["content of the input"] = command._state(tmp_path / "in.jsonl")
             (tmp_path / "out.jsonl.parts" / "run.json").write_text(json.dumps(run))
         options = ["--input", str(tmp_path / "in.jsonl"), "--output", str(tmp_path / "out.jsonl"), "--device", "cpu"]
         model = json.loads((tmp_path / "out.jsonl.parts" / "run.json").read_text())["model"]

@@ -46,6 +46,12 @@ GOOD = b'{"id": "1", "text": "Ann"}\n'
         (b'{"text": "Ann", "mentions": [{"start": 0}]}\n', ("--gold_mentions",), "in.jsonl:1", '"end": 3'),
         (b'{"text": "Ann", "mentions": [[0, 3]]}\n', ("--gold_mentions",), "in.jsonl:1", "[0, 3] is no span"),
         (b'{"text": "Ann", "mentions": null}\n', ("--gold_mentions",), "in.jsonl:1", "mentions is no list"),
+        (
+            GOOD + b'{"text": "A B", "mentions": [{"start": 2, "end": 3}, {"start": 0, "end": 3}]}\n',
+            ("--gold_mentions",),
+            "in.jsonl:2",
+            "overlap",
+        ),
     ],
 )
 def test_a_bad_line_is_told_with_its_place_and_the_others_are_predicted(

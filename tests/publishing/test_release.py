@@ -160,6 +160,7 @@ def test_scores_of_other_tests_join_the_card(saved, hub, tmp_path, capsys, unche
     card = hub.files("user/mine")["README.md"].decode()
     assert "### news" in card and "| detection | 0.300 | 0.200 | 0.250 | 0.100–0.400 |" in card
     (tmp_path / "news.json").write_text("{}", encoding="utf-8")
+    capsys.readouterr()
     refused(capsys, "holds no scores", "--model", saved, "--scores", tmp_path / "news.json")
 
 
@@ -193,6 +194,23 @@ def test_a_dataset_whose_licence_is_not_told_goes_up_for_its_owner_alone(built, 
     )
     assert release("--dataset", built, "--private") == 0
     assert hub.repos["datasets", "user/mine"].facts["visibility"] == "private"
+
+
+def test_a_public_repo_takes_nothing_that_is_to_be_private(built, hub, capsys, unchecked):
+    assert release("--dataset", built) == 0
+    capsys.readouterr()
+    before = hub.files("user/mine", kind="datasets")
+    (built / "README.md").write_text("---\nlicense: other\n---\n", encoding="utf-8")
+    assert release("--dataset", built, "--private") == 1
+    assert "user/mine is there already, and public: nothing was uploaded" in capsys.readouterr().err
+    assert hub.files("user/mine", kind="datasets") == before
+
+
+def test_a_token_in_a_file_is_refused(saved, hub, tmp_path, capsys):
+    folder = shutil.copytree(saved, tmp_path / "told")
+    (folder / "notes.md").write_text("first\nhf_" + "a1" * 15 + "\n", encoding="utf-8")
+    refused(capsys, "notes.md, line 2, holds a token of the Hub", "--model", folder)
+    assert hub.log == []
 
 
 def test_a_dataset_that_holds_no_records_is_refused(built, tmp_path):

@@ -7,6 +7,7 @@ from huggingface_hub import ModelCard
 
 from finener.publishing import release as publishing
 from finener.training.arguments import ArgumentError
+from finener.training.results import told_command
 
 import runs
 from runs import COMMON, FINETUNE, make_workplace, write_config
@@ -106,3 +107,16 @@ def test_a_repo_that_may_not_be_made_ends_the_run_before_training(tmp_path, enco
     hub.fail(1, "always 403")
     runs.says("user/final could not be made: .*hf auth login")
     assert not (tmp_path / "work" / "out" / "pretrained").exists()
+
+
+def test_a_command_is_told_without_tokens():
+    given = [
+        "/home/me/train_finener.py",
+        "--hub_token",
+        "hf_abcdefgh",
+        "--push_to_hub_token=x",
+        "--seed",
+        "1",
+        "hf_0123456789",
+    ]
+    assert told_command(given) == "train_finener.py --hub_token *** --push_to_hub_token=*** --seed 1 ***"
