@@ -6,6 +6,7 @@ Needs spaCy, an extra of this package.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -126,20 +127,27 @@ class FinenerComponent(Pipe):
     def annotate(self, doc: Doc, mentions: Sequence[Mapping[str, Any]]) -> Doc:
         """Writes a document's mentions, as the pipeline gives them, on its tokens."""
         strongest: dict[tuple[int, int], Span] = {}
+        own: dict[tuple[int, int], dict[str, float]] = {}  # types; a span may have others, of another component
         for mention in sorted(mentions, key=lambda m: -m["score"]):
             span = doc.char_span(mention["start"], mention["end"], mention["entity_group"], alignment_mode="expand")
-            strongest.setdefault((span.start, span.end), span)
-            types = _best_of_both(span._.types, mention["types"])
-            span._.types, span._.labels = types, {**span._.labels, **mention["labels"]}
+            tokens = (span.start, span.end)
+            strongest.setdefault(tokens, span)
+            own[tokens] = _best_of_both(own.get(tokens, {}), mention["types"])
+            span._.types = _best_of_both(span._.types, mention["types"])
+            span._.labels = {**span._.labels, **mention["labels"]}
             span._.score = max(mention["score"], span._.score or 0.0)
         spans = list(strongest.values())
-        doc.spans[self.spans_key] = self._group(doc, sorted(spans, key=lambda span: (span.start, span.end)))
+        doc.spans[self.spans_key] = self._group(doc, own)
         if self.set_ents:
             doc.ents = _without_overlaps([*spans, *doc.ents])
         return doc
 
-    def _group(self, doc: Doc, spans: Sequence[Span]) -> SpanGroup:
-        typed = [(Span(doc, s.start, s.end, t), score) for s in spans for t, score in s._.types.items()]
+    def _group(self, doc: Doc, own: Mapping[tuple[int, int], Mapping[str, float]]) -> SpanGroup:
+        typed = [
+            (Span(doc, *at, t), score)
+            for at, types in sorted(own.items(), key=itemgetter(0))
+            for t, score in types.items()
+        ]
         scores = np.array([score for _, score in typed], dtype=np.float32)
         return SpanGroup(doc, name=self.spans_key, attrs={"scores": scores}, spans=[span for span, _ in typed])
 
