@@ -67,7 +67,7 @@ def check(found: list[list[dict]], expected: list[list[dict]]) -> None:
 )
 def test_the_mentions_of_two_hundred_texts_are_those_of_the_model(exported, asked):
     pipe, folder = exported
-    assert len(TEXTS) == 200
+    assert len(TEXTS) >= 200
     check(OnnxPipeline(folder, threads=1)(TEXTS, **asked), pipe(TEXTS, **asked))
 
 
