@@ -12,7 +12,7 @@ from typing import Any
 from .configuration_finener import FinenerConfig
 from .naming_finener import TypesByName
 from .ontology_finener import Ontology
-from .windows_finener import FoundMention
+from .windows_finener import FoundMention, types_as_dict
 
 SHOWN = ("all", "path", "leaf")
 
@@ -170,17 +170,6 @@ def mention_as_dict(
         "labels": first["labels"],
         **({"source": others[0]} if others else {}),
     }
-
-
-def types_as_dict(types: Mapping[str, float], ontology: Ontology, shown: str) -> dict[str, Any]:
-    """The most specific type with its label, and the types that are shown, best first, with their labels."""
-    depth = {name: ontology.depths[ontology.index(name)] for name in types}
-    leaves = ontology.most_specific(types)
-    group = max(leaves, key=lambda t: (types[t], depth[t]))
-    kept = {"all": types, "path": ontology.closure([group]), "leaf": leaves}[shown]
-    scores = {t: types[t] for t in sorted(kept, key=lambda t: (-types[t], depth[t]))}
-    labels = {t: ontology.types[ontology.index(t)].label or t for t in scores}
-    return {"entity_group": group, "label": labels[group], "types": scores, "labels": labels}
 
 
 class Answers(Iterator[list[dict[str, Any]]]):

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from .numpy_finener import Crf, TypeChooser, pool_mentions
 from .ontology_finener import ONTOLOGY_NAME, Ontology
-from .windows_finener import FoundMention, TextEncoder, Window, mentions_of_windows
+from .windows_finener import FoundMention, TextEncoder, Window, mentions_of_windows, types_as_dict
 
 SETTINGS_NAME = "onnx.json"
 READER_NAME, TYPES_NAME, TOKENIZER_NAME = "reader.onnx", "types.onnx", "tokenizer.json"
@@ -193,19 +193,14 @@ def _check(
 def _as_dict(text: str, mention: FoundMention, ontology: Ontology, shown: str) -> dict[str, Any]:
     """A mention as ``FinenerPipeline`` gives it."""
     (types,) = mention.types
-    depth = {name: ontology.depths[ontology.index(name)] for name in types}
-    leaves = ontology.most_specific(types)
-    group = max(leaves, key=lambda t: (types[t], depth[t]))
-    kept = {"all": types, "path": ontology.closure([group]), "leaf": leaves}[shown]
-    scores = {t: types[t] for t in sorted(kept, key=lambda t: (-types[t], depth[t]))}
-    labels = {t: ontology.types[ontology.index(t)].label or t for t in scores}
+    told = types_as_dict(types, ontology, shown)
     return {
-        "entity_group": group,
-        "label": labels[group],
+        "entity_group": told["entity_group"],
+        "label": told["label"],
         "score": mention.score,
         "word": text[mention.start : mention.end],
         "start": mention.start,
         "end": mention.end,
-        "types": scores,
-        "labels": labels,
+        "types": told["types"],
+        "labels": told["labels"],
     }

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .ontology_finener import Ontology
 from .words_finener import SHAPE_FEATURES, split_words, word_shape
 
 if TYPE_CHECKING:
@@ -226,3 +227,14 @@ def _middle_parts(windows: Sequence[Window]) -> list[tuple[float, float]]:
         middle = (right.first_word + left.first_word + len(left.words)) // 2
         middles.append(right.words[min(middle - right.first_word, len(right.words) - 1)][0])
     return list(zip([0, *middles], [*middles, inf], strict=True))
+
+
+def types_as_dict(types: Mapping[str, float], ontology: Ontology, shown: str) -> dict[str, Any]:
+    """The most specific type with its label, and the types that are shown, best first, with their labels."""
+    depth = {name: ontology.depths[ontology.index(name)] for name in types}
+    leaves = ontology.most_specific(types)
+    group = max(leaves, key=lambda t: (types[t], depth[t]))
+    kept = {"all": types, "path": ontology.closure([group]), "leaf": leaves}[shown]
+    scores = {t: types[t] for t in sorted(kept, key=lambda t: (-types[t], depth[t]))}
+    labels = {t: ontology.types[ontology.index(t)].label or t for t in scores}
+    return {"entity_group": group, "label": labels[group], "types": scores, "labels": labels}

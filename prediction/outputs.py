@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from finener.answers_finener import types_as_dict
 from finener.ontology_finener import Ontology
+from finener.windows_finener import types_as_dict
 from finener.words_finener import split_words
 
 Records = Iterable[Mapping[str, Any]]
