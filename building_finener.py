@@ -37,6 +37,7 @@ class Building(PreTrainedModel):
         *,
         start: str = "names",
         autocast: torch.dtype | None = None,
+        device: torch.device | str | None = None,
         revision: str = "main",
         token: str | bool | None = None,
         cache_dir: str | os.PathLike | None = None,
@@ -51,6 +52,7 @@ class Building(PreTrainedModel):
                 ``type_vector_size`` is the encoder's. ``random``: as in the paper.
             autocast: in what the encoder multiplies matrices, for the names and until a trainer sets it (``encoder_dtype``) or the model
                 is loaded again, such as ``torch.bfloat16``; None: in the weights' own.
+            device: where the model is put, and reads the names of thousands of types; None: the processor.
             revision, token, cache_dir: which version of ``encoder`` on the Hub, with whose rights, kept where; as in transformers.
             **knobs: of :class:`FinenerConfig`. ``use_word_shape`` defaults to True where the tokenizer lower-cases.
 
@@ -81,6 +83,8 @@ class Building(PreTrainedModel):
         model.encoder.load_state_dict(pretrained.state_dict())
         model.config.name_or_path, model.config._commit_hash = encoder, revision  # for own_tokenizer
         model.encoder_autocast = autocast
+        if device is not None:
+            model.to(device)
         if start == "names":
             model.type_head.score.weight.data.copy_(model._embed_types(ontology, tokenizer))
         model.fresh_start = start

@@ -70,7 +70,9 @@ class LinearChainCRF(nn.Module):
         """
         start, transitions, end = self.scores(emissions.dtype)
         stay = torch.full_like(transitions, FORBIDDEN).fill_diagonal_(0.0)
-        steps = torch.where(mask[:, 1:, None, None], transitions + emissions[:, 1:, None, :], stay)  # (B, W - 1, from, to)
+        steps = torch.where(
+            mask[:, 1:, None, None], transitions + emissions[:, 1:, None, :], stay
+        )  # (B, W - 1, from, to)
         while (n := steps.shape[1]) > 1:
             left, right = steps[:, 0 : n - 1 : 2], steps[:, 1::2]
             product = torch.logsumexp(left[..., None] + right[:, :, None], 3)  # over the tag between

@@ -256,7 +256,7 @@ def reuse_states(pipe: FinenerPipeline, texts: Iterable[str], folder: Path) -> N
         if None not in found:  # else there is a part of a long text among them
             states = torch.nn.utils.rnn.pad_sequence([cache[text] for text in found], batch_first=True)
             padding = word_starts.shape[1] - states.shape[1]
-            kwargs["word_states"] = torch.nn.functional.pad(states, (0, 0, 0, padding))
+            kwargs["word_states"] = torch.nn.functional.pad(states, (0, 0, 0, padding)).to(input_ids.device)
         return read(input_ids, attention_mask, word_starts, *args, **kwargs)
 
     pipe.model.read = read_kept

@@ -47,7 +47,7 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
     set_seed(training.seed)
     training.output_dir = str(output_dir.parent / "checkpoints" / output_dir.name)
     check_phase(args, training)
-    model, tokenizer = build_model(args, training.encoder_dtype)
+    model, tokenizer = build_model(args, training.encoder_dtype, training.device)
     trained = model.config.target_ontology or model.config.ontology
     facts = run_facts(args, training, model.config, trained)  # before the folder of the earlier phase may be written to
     data = load_data(args, model, TextEncoder(tokenizer, model.config), training)

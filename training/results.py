@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from transformers import TrainingArguments
 
 from finener.configuration_finener import FinenerConfig
@@ -189,4 +190,5 @@ def _settings(training: TrainingArguments) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """What the numbers were made with."""
     packages = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "huggingface_hub", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}, "device": device}

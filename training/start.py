@@ -40,14 +40,20 @@ def encoder_path(name: str | None) -> str:
 
 
 def build_model(
-    args: FinenerArguments, encoder_dtype: str = "float32"
+    args: FinenerArguments, encoder_dtype: str = "float32", device: torch.device | str = "cpu"
 ) -> tuple[FinenerForTokenClassification, PreTrainedTokenizerBase]:
-    """The phase's model and its tokenizer, the types of a new head at their starts. Raises ArgumentError on what does not fit."""
+    """The phase's model, on the device, the types of a new head at their starts, and its tokenizer.
+
+    Raises ArgumentError on what does not fit.
+    """
     if args.type_start not in TYPE_STARTS:
         raise ArgumentError(f"type_start must be one of {', '.join(TYPE_STARTS)}; got {args.type_start!r}")
     if args.type_start == "mapping" and args.phase != "finetune":
         raise ArgumentError("type_start: mapping is of fine-tuning: pre-training has no source types to start at")
-    model = _on_encoder(args, read_dtype(encoder_dtype)) if args.phase == "pretrain" else _on_pretrained(args)
+    if args.phase == "pretrain":
+        model = _on_encoder(args, read_dtype(encoder_dtype), device)
+    else:
+        model = _on_pretrained(args).to(device)
     try:
         tokenizer = model.own_tokenizer()
     except ValueError as error:
@@ -65,11 +71,13 @@ def _start(args: FinenerArguments) -> str:
     return "random" if args.type_start == "random" else "names"
 
 
-def _on_encoder(args: FinenerArguments, autocast: torch.dtype | None) -> FinenerForTokenClassification:
+def _on_encoder(
+    args: FinenerArguments, autocast: torch.dtype | None, device: torch.device | str
+) -> FinenerForTokenClassification:
     place, ontology = encoder_path(args.encoder), read_ontology(args.ontology, "ontology")
     try:
         return FinenerForTokenClassification.from_encoder(
-            place, ontology, start=_start(args), autocast=autocast, **args.knobs
+            place, ontology, start=_start(args), autocast=autocast, device=device, **args.knobs
         )
     except ValueError as error:
         raise ArgumentError(f"encoder {args.encoder!r}, knobs {args.knobs}: {error}") from error
