@@ -1,8 +1,8 @@
 """How many sentences a second a model is trained on, and in how much of the GPU's memory.
 
 Ways to train: with a frozen encoder whose states are stored, with a frozen encoder that reads every sentence anew, and with a free one;
-each with every number of types. Types that the shipped ontology lacks are added below its leaves. The steps of a way are timed in several runs,
-interleaved with those of the others; its figure is the median step. Writes results/bench_training_DEVICE.json.
+each with every number of types. Types that the shipped ontology lacks are added below its leaves. The steps of a way are timed in several
+runs, interleaved with those of the others; its figure is the median step. Writes results/bench_training_DEVICE.json.
 
 Usage: python benchmarks/training_speed.py --encoder outputs/encoders/all-mpnet-base-v2 --records outputs/experiments/data/wikipedia
            [--types 8295 68423] [--ways stored frozen free] [--bf16] [--compile] [--batch_size 32] [--steps 40] [--runs 3]
