@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from finener.experiments.data import SPLITS, Fold, Record, source_fold
+from finener.experiments.data import SPLITS, Fold, Record, sample, source_fold
 from finener.experiments.run import Run, read_yaml, source_sample
 from finener.ontology_finener import Ontology
 from finener.paths import ROOT
@@ -128,7 +128,7 @@ def with_dev(folds: Sequence[Fold], dev: list[Record]) -> list[Fold]:
 def shrink(run: Run, source: Run | None) -> Run:
     """The run on a few records, one fold and one epoch, for a rehearsal."""
     fold = run.folds[0]
-    small = replace(fold, **{part: getattr(fold, part)[:most] for part, most in QUICK.items()})
+    small = replace(fold, **{part: sample(getattr(fold, part), most) for part, most in QUICK.items()})
     config = merge(run.config, {"num_train_epochs": 1}) if run.config else {}
     return replace(run, folds=[small], config=config, source=source, source_test=list(run.source_test)[:20])
 
