@@ -331,8 +331,9 @@ class TypeDecoder:
         """The pairs and those of all ancestors, each once, in the order of :class:`ChosenTypes`."""
         n_types = len(self.ranks)
         if 8 * len(types) > n_mentions * n_types:
-            chosen = torch.zeros(n_mentions, n_types, dtype=torch.bool, device=self.device)
-            chosen[mentions, types] = True
+            # Whole numbers, not booleans, of which a GPU makes no largest.
+            chosen = torch.zeros(n_mentions, n_types, dtype=torch.uint8, device=self.device)
+            chosen[mentions, types] = 1
             for children, parents in reversed(self.levels):
                 chosen.scatter_reduce_(1, parents.expand(n_mentions, -1), chosen[:, children], "amax")
             mentions, ranks = chosen[:, self.from_roots].nonzero(as_tuple=True)

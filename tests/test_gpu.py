@@ -18,6 +18,7 @@ from finener.windows_finener import TextEncoder
 import tiny
 from runs import SOURCE, TARGET, parameters, still_model, trainer
 
+TF32 = 2e-3  # a GPU's LSTM multiplies with fewer digits
 TESTS = Path(__file__).resolve().parent
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU on this machine")
 
@@ -48,8 +49,8 @@ def test_a_gpu_finds_what_the_processor_finds(model, tokenizer):
                 (m["start"], m["end"], list(m["types"])) for m in other
             ]
             for a, b in zip(own, other, strict=True):
-                assert a["score"] == pytest.approx(b["score"], abs=1e-4)
-                assert a["types"] == pytest.approx(b["types"], abs=1e-4)
+                assert a["score"] == pytest.approx(b["score"], abs=TF32)
+                assert a["types"] == pytest.approx(b["types"], abs=TF32)
 
 
 def test_losses_and_gradients_are_those_of_the_processor(model, tokenizer):
@@ -138,35 +139,33 @@ def test_states_are_computed_on_the_gpu_and_kept_in_half_precision(tokenizer, tm
 
 
 def work(folder: Path) -> dict[str, float]:
-    """Trains and evaluates on the GPU, with DDP where a launcher has started it."""
+    """Trains and evaluates on the GPUs, with DDP where a launcher has started several processes."""
     tokenizer = tiny.wordpiece_tokenizer(lowercase=False)
-    run = trainer(still_model(tokenizer), tokenizer, folder, SOURCE, SOURCE, use_cpu=False, max_steps=3)
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    size = len(SOURCE) // processes
+    model = still_model(tokenizer)
+    run = trainer(
+        model, tokenizer, folder, SOURCE, SOURCE, use_cpu=False, max_steps=3, per_device_train_batch_size=size
+    )
     run.train()
     metrics = run.evaluate()
     is_parallel = isinstance(run.model_wrapped, torch.nn.parallel.DistributedDataParallel)
-    return {"parallel": is_parallel} | {k: v for k, v in metrics.items() if k.startswith(("eval_loss", "eval_mention"))}
+    assert is_parallel == (processes > 1)
+    return {k: v for k, v in metrics.items() if k.startswith(("eval_loss", "eval_mention"))}
 
 
-def test_ddp_on_the_gpu_trains_as_one_process_does(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "1",
-        __file__,
-        str(tmp_path),
-    ]
+def test_under_a_launcher_all_gpus_train_as_one_process_does(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", str(torch.cuda.device_count()), __file__, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(TESTS.parents[1])])}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     found, expected = json.loads((tmp_path / "found.json").read_text()), work(tmp_path)
-    assert found.pop("parallel") and not expected.pop("parallel")
-    assert len(expected) > 4 and found == pytest.approx(expected, abs=1e-4)
+    assert len(expected) > 4 and found == pytest.approx(expected, abs=TF32)
 
 
 if __name__ == "__main__":  # a process of the test above
     found = work(Path(sys.argv[1]))
-    (Path(sys.argv[1]) / "found.json").write_text(json.dumps(found))
+    if os.environ["RANK"] == "0":
+        (Path(sys.argv[1]) / "found.json").write_text(json.dumps(found))
     torch.distributed.destroy_process_group()
