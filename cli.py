@@ -21,7 +21,7 @@ COMMANDS = {
         "types → a table of the model's source types with the nearest names, to correct",
     ),
     **METRICS_COMMANDS,
-    "export": ("finener.export.command", "write a model as ONNX graphs that run without torch"),
+    "export": ("finener.export.command", "write a model as ONNX graphs, or as a plain transformers model"),
     "release": ("finener.publishing.command", "a trained model, a dataset or a Space → a repo on the Hub"),
 }
 

@@ -9,8 +9,8 @@ from typing import Any
 
 # From the root, a drive or the home, with a folder in it: /home/me/data.jsonl, C:\data\train.jsonl. An address (https://…) is none.
 ABSOLUTE = re.compile(r"(?<![\w.:/\\~-])(?:~|[A-Za-z]:)?[/\\]+(?:[^\s\"'`,:;()\[\]/\\]+[/\\]+)+[^\s\"'`,:;()\[\]/\\]*")
-# Texts of people, which may hold a stroke.
-_TEXTS = ("show", "shown", "card")
+# Texts of people and names of types, which may hold a stroke.
+_TEXTS = ("show", "shown", "card", "types")
 
 
 def told_name(place: str) -> str:

@@ -11,6 +11,7 @@ from huggingface_hub import RepoCard
 
 from finener.metrics.card import CardFacts, write_card
 from finener.metrics.places import without_places
+from finener.metrics.stock_card import write_stock_card
 from finener.publishing.checks import check_compiles, check_loads
 from finener.publishing.staging import CONFIGS, ReleaseError, Staged, check_places, need, stage, without_private_keys
 
@@ -63,7 +64,7 @@ def stage_model(
         staged.write("README.md", Path(card).read_text(encoding="utf-8"))
     elif is_ours:
         (staged.folder / "README.md").unlink(missing_ok=True)  # a link into the source
-        write_card(staged.folder, results, facts, repo=repo, revision=tag, measured=measured)
+        _write_card(staged, results, facts, repo=repo, revision=tag, measured=measured)
     else:
         need(
             staged,
@@ -72,6 +73,20 @@ def stage_model(
         )
     check_places(staged)
     return staged, tag
+
+
+def _write_card(
+    staged: Staged, results: Mapping[str, Any], facts: CardFacts | None, *, measured: Mapping | None, **places: str
+) -> None:
+    """The card of a training's results, or of a stock companion's."""
+    if results.get("phase") != "stock":
+        write_card(staged.folder, results, facts, measured=measured, **places)
+    elif measured:
+        raise ReleaseError(
+            f"--scores: not for a stock companion; {staged.source} has its scores from finener export --test"
+        )
+    else:
+        write_stock_card(staged.folder, results, facts, **places)
 
 
 def stage_dataset(source: str | Path, target: Path, *, is_private: bool) -> Staged:
