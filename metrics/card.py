@@ -12,6 +12,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from finener.json_finener import read_json
 from finener.metrics.places import base_model, told_name, without_places
 from finener.metrics.tables import MEASURES, level_rows, measure_rows, score_rows
 from finener.ontology_finener import ONTOLOGY_NAME, Ontology
@@ -159,7 +160,7 @@ def type_systems(file: Path) -> list[dict[str, Any]]:
     """The type systems of a model's ``ontology.json``, source first: their sizes and an example; empty where there is no file."""
     if not file.is_file():
         return []
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = read_json(file)
     found = [(role, Ontology.from_dict(content[role])) for role in ("source", "target") if content.get(role)]
     return [
         {

@@ -23,6 +23,7 @@ from finener.data_scripts.corpus import (
     outermost,
     read_lines,
 )
+from finener.data_scripts.raw_files import whole_number
 from finener.data_scripts.schema import Record
 
 # The first part of a document's name is its genre.
@@ -305,10 +306,9 @@ def _length(part: str) -> int:
 
 
 def _characters(attributes: dict[str, str], name: str, place: str) -> int:
-    value = attributes.get(name, "0")
-    if not re.fullmatch(r"\d+", value, re.ASCII):
-        raise CorpusError(f"{place}: expected a number of characters in {name}, found {value!r}")
-    return int(value)
+    if (number := whole_number(attributes.get(name, "0"))) is None:
+        raise CorpusError(f"{place}: expected a number of characters in {name}, found {attributes[name]!r:.80}")
+    return number
 
 
 # ---------------------------------------------------------------- the builder

@@ -76,7 +76,7 @@ def test_an_entity_has_the_types_of_its_title_in_every_sentence_where_they_are_o
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("[{", r"dev\.json: not JSON .*expected a list of documents"),
+        ("[{", r"dev\.json is not JSON.*expected a list of documents"),
         ("{}", r"dev\.json: expected a list of documents, .*found \{\}"),
         ('[{"title": "A", "sents": [[1]], "vertexSet": []}]', r"document 0: expected an object such as"),
         ('[{"title": "A", "sents": [["a"]]}]', r"document 0: expected an object such as"),
