@@ -60,7 +60,7 @@ def told_as(refusal: Refusal, path: str | os.PathLike, what: str) -> Iterator[No
     except refusal:
         raise
     except OSError as error:
-        if error.errno is not None:
+        if error.filename is not None:
             raise
         raise refusal(f"{path}: {what} ({one_line(error)})") from None
     except (*_BROKEN, ValueError) as error:
@@ -91,7 +91,7 @@ def read_raw_lines(path: str | os.PathLike, refusal: Refusal) -> Iterator[tuple[
             try:
                 line = file.readline(MOST_LINE + 1)
             except (*_BROKEN, OSError) as error:
-                if isinstance(error, OSError) and error.errno is not None:
+                if isinstance(error, OSError) and error.filename is not None:
                     raise
                 raise refusal(
                     f"{path}:{number + 1}: the packed file is truncated or broken ({one_line(error)})"
@@ -164,7 +164,7 @@ def open_parquet(path: str | os.PathLike, refusal: Refusal) -> Iterator[Any]:
     except refusal:
         raise
     except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.filename is not None:
             raise
         raise refusal(f"{path}: not a Parquet file, or a broken one ({one_line(error)})") from None
 
