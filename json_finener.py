@@ -30,8 +30,10 @@ def read_json(path: str | Path) -> Any:
 
 
 def _is_deeper(content: Any, levels: int) -> bool:
-    parts = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
-    return levels < 0 or any(_is_deeper(part, levels - 1) for part in parts)
+    if not isinstance(content, (dict, list)):
+        return False
+    parts = content.values() if isinstance(content, dict) else content
+    return levels == 0 or any(_is_deeper(part, levels - 1) for part in parts)
 
 
 def is_text(value: object) -> bool:

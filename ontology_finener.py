@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # an exported model reads its types without torch
 
 ONTOLOGY_NAME = "ontology.json"
 
+MOST_LEVELS = 1_000  # a type's ancestors are kept for each type
 TSV_COLUMNS = ("id", "label", "parents", "assignable", "description")
 
 
@@ -68,7 +69,7 @@ class Ontology:
         source: where the facts come from, for people.
 
     Raises:
-        OntologyError: on an empty list, a doubled id, a parent that is not in the list, or a cycle.
+        OntologyError: on an empty list, a doubled id, a parent that is not in the list, a cycle, or more than MOST_LEVELS levels.
 
     Example:
         >>> from finener.ontology_finener import EntityType, Ontology
@@ -116,6 +117,11 @@ class Ontology:
             stuck = [self.ids[i] for i, n in enumerate(waiting) if n > 0][:5]
             raise OntologyError(
                 f"ontology {self.name!r} has a cycle among (or above) {stuck}: a type can't be its own ancestor"
+            )
+        if max(depths) >= MOST_LEVELS:
+            raise OntologyError(
+                f"ontology {self.name!r} has {max(depths) + 1:,} levels, down to {self.ids[depths.index(max(depths))]!r:.80}; expected at "
+                f"most {MOST_LEVELS:,}"
             )
         return tuple(depths)
 

@@ -78,7 +78,11 @@ def run_case(target: Target, number: int, seed: int, folder: Path) -> Case:
     except BaseException as error:
         if is_clear(error, names if target.names_file else {""}) and number >= target.variants:
             return Case(number, "refused", f"{type(error).__name__}: {error}")
-        return Case(number, "foreign", f"{type(error).__name__}: {error!s:.200}\n{''.join(traceback.format_tb(error.__traceback__)[-3:])}")
+        return Case(
+            number,
+            "foreign",
+            f"{type(error).__name__}: {error!s:.200}\n{''.join(traceback.format_tb(error.__traceback__)[-3:])}",
+        )
     finally:
         signal.alarm(0)
     if account is not None and account[0] != account[1]:
@@ -131,7 +135,11 @@ def fuzz(name: str, numbers: Sequence[int], seed: int) -> list[Case]:
                 waiting = []
             except EOFError:
                 process.join()
-                cases.append(Case(at if at is not None else waiting[0], "crash", f"the process died, exit code {process.exitcode}"))
+                cases.append(
+                    Case(
+                        at if at is not None else waiting[0], "crash", f"the process died, exit code {process.exitcode}"
+                    )
+                )
                 waiting.remove(cases[-1].number)
             process.join()
     return cases
@@ -142,7 +150,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=150, help="for each reader; some get more or fewer (default: 150)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", nargs="+", choices=TARGETS, default=list(TARGETS), metavar="READER", help=f"of {', '.join(TARGETS)}")
+    parser.add_argument(
+        "--only", nargs="+", choices=TARGETS, default=list(TARGETS), metavar="READER", help=f"of {', '.join(TARGETS)}"
+    )
     parser.add_argument("--case", type=int, help="only this one")
     parser.add_argument("--keep", type=Path, help="with --case: a new folder in which its files stay")
     args = parser.parse_args(arguments)

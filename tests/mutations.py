@@ -68,7 +68,9 @@ def double(content: bytes, rng: Random) -> bytes:
 
 
 def insert(content: bytes, rng: Random) -> bytes:
-    odd = rng.choice([rng.choice(ODD_TEXTS).encode(), b"\xff", b"\xed\xa0\x80", b"\xe9", b"\r", b"\n\n", b"\x1f\x8b\x08", b"BZh9"])
+    odd = rng.choice(
+        [rng.choice(ODD_TEXTS).encode(), b"\xff", b"\xed\xa0\x80", b"\xe9", b"\r", b"\n\n", b"\x1f\x8b\x08", b"BZh9"]
+    )
     at = _place(content, rng)
     return content[:at] + odd + content[at:]
 
@@ -84,7 +86,9 @@ def line_ends(content: bytes, rng: Random) -> bytes:
 
 
 def encoding(content: bytes, rng: Random) -> bytes:
-    return content.decode("utf-8", "replace").encode(rng.choice(["utf-16", "utf-8-sig", "utf-32-le", "cp037"]), "replace")
+    return content.decode("utf-8", "replace").encode(
+        rng.choice(["utf-16", "utf-8-sig", "utf-32-le", "cp037"]), "replace"
+    )
 
 
 def number(content: bytes, rng: Random) -> bytes:
@@ -93,7 +97,9 @@ def number(content: bytes, rng: Random) -> bytes:
     if not found:
         return insert(content, rng)
     match = rng.choice(found)
-    other = rng.choice([b"-1", b"0", b"1", b"999", b"2147483648", b"99999999999", b"9" * 5000, b"1.5", b"1e400", b"\xd9\xa3", b""])
+    other = rng.choice(
+        [b"-1", b"0", b"1", b"999", b"2147483648", b"99999999999", b"9" * 5000, b"1.5", b"1e400", b"\xd9\xa3", b""]
+    )
     return content[: match.start()] + other + content[match.end() :]
 
 
@@ -136,7 +142,9 @@ def odd_value(content: Any, rng: Random) -> Any:
         if action < 0.1:
             return {k: v for k, v in content.items() if k != key}
         if action < 0.2:
-            return content | {rng.choice(["", "x", key.upper() if isinstance(key, str) else "x", "__class__"]): rng.choice(ODD_VALUES)}
+            return content | {
+                rng.choice(["", "x", key.upper() if isinstance(key, str) else "x", "__class__"]): rng.choice(ODD_VALUES)
+            }
         return content | {key: odd_value(content[key], rng)}
     if isinstance(content, list) and content and rng.random() < 0.9:
         at = rng.randrange(len(content))
@@ -303,9 +311,18 @@ def mutate_plain(content: bytes, rng: Random) -> bytes:
 
 def mutate(name: str, content: bytes, rng: Random) -> bytes:
     """A file made hostile, by its name and what it is."""
-    is_packed = content[:2] in (b"\x1f\x8b", b"PK") or content[:3] == b"BZh" or content[:4] == b"PAR1" or name.endswith(".spacy")
+    is_packed = (
+        content[:2] in (b"\x1f\x8b", b"PK")
+        or content[:3] == b"BZh"
+        or content[:4] == b"PAR1"
+        or name.endswith(".spacy")
+    )
     if is_packed:
-        return in_packed(content, rng) if rng.random() < 0.5 else rng.choice([cut, flip, delete, double, insert])(content, rng)
+        return (
+            in_packed(content, rng)
+            if rng.random() < 0.5
+            else rng.choice([cut, flip, delete, double, insert])(content, rng)
+        )
     if name.endswith((".yaml", ".yml")) and rng.random() < 0.5:
         return in_yaml(content, rng)
     if name.endswith(".safetensors"):

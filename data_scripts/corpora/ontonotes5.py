@@ -119,6 +119,8 @@ def read_ontonotes(
         genre = _genre(document, path)
         if genre not in genres:
             report.dropped[f"document: {GENRES[genre]}"] += 1
+        elif not document.sentences:
+            report.dropped["document: no sentence in it"] += 1
         elif columns and not any(sentence.spans for sentence in document.sentences):
             # The column says * both for no name and for never annotated (all of the New Testament, for one).
             report.dropped["document: no name in it, so perhaps never annotated"] += 1
@@ -250,7 +252,10 @@ def _name_documents(path: Path, notes: Counter[str]) -> Iterator[Document]:
             if not document:
                 raise CorpusError(f'{place}: expected <DOC DOCNO="…"> first, found {line!r}')
             sentence = _name_sentence(document.name, line, place, notes)
-            document.sentences += [sentence] if sentence.text else []  # a line may hold nothing but <TURN>
+            if sentence.text:
+                document.sentences.append(sentence)
+            else:
+                notes["lines hold nothing but such tags"] += 1
     if document:
         raise CorpusError(f"{path}: expected </DOC> of {document.name}, found the file's end: is it truncated?")
 

@@ -73,7 +73,9 @@ def read_redocred(
         origins: dict[tuple[int, int, int], str] = {}
         for entity in document["vertexSet"]:
             marked = _checked(entity, document["sents"], where)
-            report.dropped["mention: twice in its entity"] += (len(entity) if isinstance(entity, list) else 1) - len(marked)
+            report.dropped["mention: twice in its entity"] += (len(entity) if isinstance(entity, list) else 1) - len(
+                marked
+            )
             names = [m for m in marked if m["type"] in NAMES]
             report.dropped["mention: a time or a number"] += len(marked) - len(names)
             texts = [" ".join(document["sents"][m["sent_id"]][slice(*m["pos"])]) for m in names]
