@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from finener.configuration_finener import FinenerConfig
 from finener.modeling_finener import FinenerForTokenClassification
@@ -118,6 +119,14 @@ def test_no_pickle_is_loaded(folder, tmp_path, name):
     with pytest.raises(ModelError, match="can't be loaded"):
         load_pipeline(str(folder))
     assert not mark.exists()
+
+
+def test_weights_that_torch_would_unpickle_are_refused(folder):
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="can't be loaded: .*safetensors"):
+        load_pipeline(str(folder))
 
 
 def test_an_encoder_whose_weights_are_a_pickle_is_refused(encoder_folder, tmp_path, source):
