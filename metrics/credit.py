@@ -118,7 +118,7 @@ def _from_npy(path: Path, ontology: Ontology) -> Iterator[Entry]:
     try:
         with path.open("rb") as file:
             matrix = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, MemoryError) as error:
+    except Exception as error:  # numpy has no one error for a broken header
         raise CreditError(f"{path}: not a .npy file of numbers ({one_line(error)})") from None
     return _from_rows(path, matrix.tolist(), ontology, matrix.shape)
 

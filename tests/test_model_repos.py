@@ -125,7 +125,7 @@ def test_weights_that_torch_would_unpickle_are_refused(folder):
     weights = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save(weights, folder / "pytorch_model.bin")
-    with pytest.raises(ModelError, match="can't be loaded: .*safetensors"):
+    with pytest.raises(ModelError, match=r"can't be loaded: .*safetensors"):
         load_pipeline(str(folder))
 
 

@@ -18,6 +18,9 @@ from finener.data_scripts.corpora.ontonotes5 import read_ontonotes
 from finener.data_scripts.corpus import CorpusError, ReadReport, read_lines, read_xml
 from finener.data_scripts.silver import dumps
 from finener.data_scripts.silver.dumps import DumpError, read_dump
+from finener.metrics.credit import CreditError, read_credit
+
+import tiny
 
 LTF = (
     '<LCTL_TEXT><DOC id="D"><TEXT>'
@@ -219,6 +222,18 @@ def test_a_parquet_file_that_is_cut_or_not_utf8(tmp_path):
             raw_files.open_parquet(path, CorpusError) as parquet,
         ):
             [batch.to_pylist() for batch in parquet.iter_batches()]
+
+
+def test_a_matrix_with_a_broken_header(tmp_path):
+    path = tmp_path / "w.npy"
+    for header in (
+        b"{'descr': (\n",
+        b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n",
+        b"\xff" * 20 + b"\n",
+    ):
+        path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + pickle.dumps(Evil()))
+        with pytest.raises(CreditError, match=r"w\.npy: not a \.npy file of numbers"):
+            read_credit(path, tiny.target_ontology())
 
 
 def test_a_document_of_ontonotes_without_a_sentence_is_counted(tmp_path):
