@@ -252,10 +252,7 @@ def _name_documents(path: Path, notes: Counter[str]) -> Iterator[Document]:
             if not document:
                 raise CorpusError(f'{place}: expected <DOC DOCNO="…"> first, found {line!r}')
             sentence = _name_sentence(document.name, line, place, notes)
-            if sentence.text:
-                document.sentences.append(sentence)
-            else:
-                notes["lines hold nothing but such tags"] += 1
+            document.sentences += [sentence] if sentence.text else []  # a line may hold nothing but <TURN>
     if document:
         raise CorpusError(f"{path}: expected </DOC> of {document.name}, found the file's end: is it truncated?")
 
