@@ -79,7 +79,9 @@ def load_pipeline(model: str, device: str | torch.device | None = None) -> Finen
     check_model(model)
     try:
         loaded = FinenerForTokenClassification.from_pretrained(model)
-        return FinenerPipeline(model=loaded, tokenizer=loaded.own_tokenizer(), device=device)
+        pipe = FinenerPipeline(model=loaded, tokenizer=loaded.own_tokenizer(), device=device)
+        pipe("Ann")  # some of what is wrong in a folder shows only when the model reads
+        return pipe
     except Exception as error:  # transformers, tokenizers and safetensors have no one error for a broken file
         raise ModelError(f"{model}: the model can't be loaded: {one_line(error)}") from error
 

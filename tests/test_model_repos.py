@@ -143,6 +143,12 @@ def test_weights_of_another_shape_are_refused(folder):
         load_pipeline(str(folder))
 
 
+def test_what_shows_only_when_the_model_reads_is_told_when_it_is_loaded(folder):
+    change(folder / "config.json", output_hidden_states="x")
+    with pytest.raises(ModelError, match="can't be loaded"):
+        load_pipeline(str(folder))
+
+
 # What would run what a file holds, or load objects of any kind.
 FORBIDDEN = {
     "eval",
