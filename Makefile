@@ -9,7 +9,7 @@ SILVER := outputs/silver/report.json
 # Threads that wait give up their core soon: with the default, one other busy process on a small machine slows training many times over.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: install base-encoder quickstart demo test test-all lint notebook results experiments release-models feedback
+.PHONY: install base-encoder quickstart demo test test-all fuzz lint notebook results experiments release-models feedback
 
 install: .venv/installed
 
@@ -44,6 +44,12 @@ test-all: .venv/transformers-tests
 		"transformers==$$($(BIN)/python -c 'from importlib.metadata import version; print(version("transformers"))')"
 	tar -xzf .venv/sdist/transformers-*.tar.gz --strip-components 2 --wildcards -C $@ 'transformers-*/tests'
 	touch $@
+
+# Hostile files through every reader, minutes; CASES for each, of a SEED.
+CASES ?= 150
+SEED ?= 1
+fuzz: .venv/installed
+	PYTHONPATH=space $(BIN)/python tests/fuzz.py --cases $(CASES) --seed $(SEED)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -16,6 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig,
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from .configuration_finener import CONVERSION_KNOBS, KNOBS, FinenerConfig, check_knobs
+from .json_finener import read_json
 from .layers_finener import ConversionHead, credit_rows, decay_rows
 from .ontology_finener import Ontology
 
@@ -73,7 +72,12 @@ class Building(PreTrainedModel):
         knobs.setdefault("use_word_shape", tokenizer.tokenize("Ab") == tokenizer.tokenize("ab"))
         model = cls(FinenerConfig(encoder_config=encoder_config, ontology=ontology, **knobs)).eval()
         pretrained, loading = without_pooler(
-            AutoModel.from_pretrained, encoder, output_loading_info=True, dtype=torch.float32, **hub
+            AutoModel.from_pretrained,
+            encoder,
+            output_loading_info=True,
+            dtype=torch.float32,
+            use_safetensors=True,  # the other kind of weights is a pickle
+            **hub,
         )
         missing = [key for key in loading["missing_keys"] if "pooler" not in key]
         if missing:
@@ -176,6 +180,7 @@ class Building(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any) -> Any:
         """As in transformers. Earlier versions kept W of the soft loss as a matrix among the weights: it is taken over."""
+        kwargs["use_safetensors"] = True  # the other kind of weights is a pickle
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if model.config._has_dense_credit and model.conversion is not None and model.conversion.one_type:
@@ -228,6 +233,6 @@ def embed_names(encoder: PreTrainedModel, tokenizer: Any, names: list[str], batc
 def _stored_weight(place: str | os.PathLike, name: str, **location: Any) -> Tensor | None:
     """One tensor of a saved model, or None."""
     index = cached_file(place, SAFE_WEIGHTS_INDEX_NAME, _raise_exceptions_for_missing_entries=False, **location)
-    files = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"] if index else {name: SAFE_WEIGHTS_NAME}
+    files = read_json(index)["weight_map"] if index else {name: SAFE_WEIGHTS_NAME}
     with safe_open(cached_file(place, files.get(name, SAFE_WEIGHTS_NAME), **location), "pt") as weights:
         return weights.get_tensor(name) if name in weights.keys() else None  # noqa: SIM118

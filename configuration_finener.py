@@ -17,6 +17,7 @@ from transformers.utils import cached_file
 from transformers.utils.hub import extract_commit_hash
 
 from .decoding_finener import Threshold, read_threshold
+from .json_finener import read_json
 from .ontology_finener import ONTOLOGY_NAME, Ontology, OntologyError
 
 if int(transformers.__version__.split(".")[0]) < 5:
@@ -356,26 +357,33 @@ class FinenerConfig(PretrainedConfig):
         reference = config.get("ontology_file")
         if not reference:
             return config, unused
+        if (
+            not isinstance(reference, dict) or reference.get("name") != ONTOLOGY_NAME
+        ):  # no other file, and none elsewhere
+            raise OntologyError(
+                f"ontology_file of {pretrained_model_name_or_path} must name {ONTOLOGY_NAME}, beside its config.json, and its hashes; "
+                f"got {reference!r:.200}"
+            )
         folder = str(pretrained_model_name_or_path)
         if os.path.isfile(folder):
             folder = os.path.dirname(folder)
         try:
-            file = cached_file(folder, reference["name"], **location)
-            content = json.loads(Path(file).read_text(encoding="utf-8"))
+            file = cached_file(folder, ONTOLOGY_NAME, **location)
+            content = read_json(file)
             for key, name in (("source", "ontology"), ("target", "target_ontology")):
                 config[name] = content[key] and Ontology.from_dict(content[key])
             config["soft_loss_weights"] = content.get("credit")
             config["_commit_hash"] = extract_commit_hash(file, None)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OntologyError(
-                f"{pretrained_model_name_or_path} has no readable {reference['name']}, the file that lists the types its weights were "
+                f"{pretrained_model_name_or_path} has no readable {ONTOLOGY_NAME}, the file that lists the types its weights were "
                 f"trained with: copy it from where the model was saved, or save the model again with model.save_pretrained(…) ({error})"
             ) from error
         for key, name in (("source", "ontology"), ("target", "target_ontology")):
-            if (found := config[name] and config[name].digest) != reference[key]:
+            if (found := config[name] and config[name].digest) != reference.get(key):
                 raise OntologyError(
-                    f"{reference['name']} of {pretrained_model_name_or_path} lists other {key} types (hash {found}) than the model was "
-                    f"trained with (hash {reference[key]}): put the original file back"
+                    f"{ONTOLOGY_NAME} of {pretrained_model_name_or_path} lists other {key} types (hash {found}) than the model was "
+                    f"trained with (hash {reference.get(key)}): put the original file back"
                 )
         return config, unused
 

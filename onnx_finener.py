@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ from typing import Any
 import onnxruntime
 from tokenizers import Tokenizer
 
+from .json_finener import read_json
 from .numpy_finener import Crf, TypeChooser, pool_mentions
 from .ontology_finener import ONTOLOGY_NAME, Ontology
 from .windows_finener import FoundMention, TextEncoder, Window, mentions_of_windows, types_as_dict
@@ -52,12 +52,12 @@ class OnnxPipeline:
                 raise FileNotFoundError(
                     f"{folder / name} is not there: expected what `finener export --format onnx` wrote"
                 )
-        self.settings = json.loads((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
+        self.settings = read_json(folder / SETTINGS_NAME)
         self.tokenizer = _FastTokenizer(folder / TOKENIZER_NAME, self.settings)
         window = SimpleNamespace(window_words=self.settings["window_words"], encoder_config=None)
         self.text_encoder = TextEncoder(self.tokenizer, window)
         self.crf = Crf(**self.settings["crf"])
-        self.choosers = _choosers(json.loads((folder / ONTOLOGY_NAME).read_text(encoding="utf-8")), self.settings)
+        self.choosers = _choosers(read_json(folder / ONTOLOGY_NAME), self.settings)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         self.reader, self.types = (

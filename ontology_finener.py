@@ -16,11 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .json_finener import is_text, read_json
+
 if TYPE_CHECKING:  # an exported model reads its types without torch
     from torch import Tensor
 
 ONTOLOGY_NAME = "ontology.json"
 
+MOST_LEVELS = 1_000  # a type's ancestors are kept for each type
 TSV_COLUMNS = ("id", "label", "parents", "assignable", "description")
 
 
@@ -66,7 +69,7 @@ class Ontology:
         source: where the facts come from, for people.
 
     Raises:
-        OntologyError: on an empty list, a doubled id, a parent that is not in the list, or a cycle.
+        OntologyError: on an empty list, a doubled id, a parent that is not in the list, a cycle, or more than MOST_LEVELS levels.
 
     Example:
         >>> from finener.ontology_finener import EntityType, Ontology
@@ -114,6 +117,11 @@ class Ontology:
             stuck = [self.ids[i] for i, n in enumerate(waiting) if n > 0][:5]
             raise OntologyError(
                 f"ontology {self.name!r} has a cycle among (or above) {stuck}: a type can't be its own ancestor"
+            )
+        if max(depths) >= MOST_LEVELS:
+            raise OntologyError(
+                f"ontology {self.name!r} has {max(depths) + 1:,} levels, down to {self.ids[depths.index(max(depths))]!r:.80}; expected at "
+                f"most {MOST_LEVELS:,}"
             )
         return tuple(depths)
 
@@ -332,8 +340,18 @@ class Ontology:
             parents = entry.get("parents", [])
             if not isinstance(parents, list) or not all(isinstance(p, str) for p in parents):
                 raise OntologyError(f"type {entry['id']!r}: parents must be a list of ids, got {parents!r}")
+            texts = [entry.get(key, "") for key in ("id", "label", "description")]
+            if not all(map(is_text, [*texts, *parents])) or not isinstance(entry.get("assignable", True), bool):
+                raise OntologyError(
+                    f"type {entry['id']!r}: expected texts, and assignable true or false, got {entry!r:.200}"
+                )
             types.append(EntityType(**{**entry, "parents": tuple(parents)}))
-        return cls(content["name"], types, content.get("source", ""))
+        name, source = content["name"], content.get("source", "")
+        if not is_text(name) or not is_text(source):
+            raise OntologyError(
+                f"name and source must be texts, got {name!r:.80} and {source!r:.80}; an ontology file holds {expected}"
+            )
+        return cls(name, types, source)
 
     def to_json(self, path: str | Path) -> None:
         """Writes the JSON form, one type a line, so that a diff shows which type changed."""
@@ -350,9 +368,11 @@ class Ontology:
         if not path.is_file():
             raise OntologyError(f"no ontology file at {path}")
         try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except json.JSONDecodeError as error:
-            raise OntologyError(f"{path} is not JSON: {error}") from error
+            content = read_json(path)
+        except ValueError as error:
+            raise OntologyError(str(error)) from None
+        try:
+            return cls.from_dict(content)
         except OntologyError as error:
             raise OntologyError(f"{path}: {error}") from error
 
@@ -367,7 +387,10 @@ class Ontology:
         path = Path(path)
         if not path.is_file():
             raise OntologyError(f"no ontology file at {path}")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise OntologyError(f"{path}: expected UTF-8, found something else at byte {error.start}") from None
         own = lines and re.fullmatch(r"#\s*name:\s*(.*\S)\s*", lines[0])
         header, *rows = lines[bool(own) :] or [""]
         columns = header.split("\t")

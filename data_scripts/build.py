@@ -19,7 +19,7 @@ from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import DatasetCard, DatasetCardData, HfApi
 
 from finener.data_scripts.corpus import CorpusBuilder, CorpusError, ReadReport
-from finener.data_scripts.tables import text_table
+from finener.data_scripts.tables import printable, text_table
 from finener.paths import CORPUS_PAGES
 
 # name on the command line → where its builder is
@@ -230,7 +230,7 @@ def report_table(reports: Mapping[str, ReadReport]) -> str:
     for split, report in reports.items():
         lines += [f"{split}: left out {count:,} × {reason}" for reason, count in sorted(report.dropped.items())]
         lines += [f"{split}: {note}" for note in dict.fromkeys(report.notes)]
-    return "\n".join(lines)
+    return "\n".join([lines[0], *map(printable, lines[1:])])
 
 
 def push(folder: str | Path, repo_id: str) -> str:

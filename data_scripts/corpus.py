@@ -6,15 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from gzip import GzipFile  # `datasets` replaces gzip.open in builders' modules, by one that leaves the file open
 from pathlib import Path
 from typing import IO, Any, ClassVar
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
 import datasets
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import parse as parse_xml
 
+from finener.data_scripts import raw_files
 from finener.data_scripts.schema import FEATURES, Mention, Record, RecordError, validate_record
 from finener.ontology_finener import Ontology, OntologyError
 from finener.paths import ONTOLOGIES
@@ -263,20 +261,13 @@ def check_surface(text: str, start: int, end: int, surface: str, where: str) -> 
 
 
 def read_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
-    """Number, from 1, and content of each line of a file, gzipped or not. A byte order mark and Windows line ends are taken off.
+    """Number, from 1, and content of each line of a file, gzip's and bzip2's too. A byte order mark and Windows line ends are taken off.
 
     Raises:
-        CorpusError: on bytes that are not UTF-8, with file and line.
+        CorpusError: with file and line, on bytes that are not UTF-8, packed data that are broken, a line without end.
     """
     # Cut as bytes: other line separators of Unicode may stand inside a line.
-    with GzipFile(path) if str(path).endswith(".gz") else Path(path).open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise CorpusError(
-                    f"{path}:{number}: expected UTF-8, found the byte {line[error.start]:#04x}; convert the file first"
-                ) from None
+    return raw_files.read_text_lines(path, CorpusError)
 
 
 def read_table(path: str | os.PathLike, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -316,9 +307,4 @@ def read_xml(path: str | os.PathLike, file: IO[bytes] | None = None) -> Element:
     Raises:
         CorpusError: when it is broken, or declares entities, which could make it expand without bound.
     """
-    try:
-        return parse_xml(file or path).getroot()
-    except ParseError as error:
-        raise CorpusError(f"{path}:{error.position[0]}: broken or truncated XML ({error})") from None
-    except DefusedXmlException as error:
-        raise CorpusError(f"{path}: refused, because it declares entities ({error}); expected plain XML") from None
+    return raw_files.read_xml(path, file, CorpusError)

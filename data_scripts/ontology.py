@@ -111,10 +111,12 @@ def _sheet_ids(path: Path, separator: str, columns: Sequence[str]) -> Iterable[t
         rows = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter, strict=True)
     else:
         rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    header = [cell.strip() for cell in next(rows, [])]
-    if missing := [column for column in columns if column not in header]:
-        raise CorpusError(f"{path}:1: expected the column {', '.join(missing)}, found {', '.join(header) or 'nothing'}")
     try:
+        header = [cell.strip() for cell in next(rows, [])]
+        if missing := [column for column in columns if column not in header]:
+            raise CorpusError(
+                f"{path}:1: expected the column {', '.join(missing)}, found {', '.join(header)[:200] or 'nothing'}"
+            )
         for row in rows:
             if not any(cell.strip() for cell in row):
                 continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import itertools
 import json
@@ -12,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from finener.data_scripts.raw_files import decode_line, open_parquet, parse_row, read_raw_lines
 from finener.data_scripts.schema import EXAMPLE_RECORD, Record, RecordError, validate_record
 from finener.ontology_finener import Ontology
 
@@ -140,56 +140,32 @@ def count_rows(paths: Iterable[str | os.PathLike]) -> int:
     count = 0
     for path in map(Path, paths):
         if path.suffix == ".parquet":
-            with _open_parquet(path) as parquet:
+            with open_parquet(path, RecordError) as parquet:
                 count += parquet.metadata.num_rows
         else:
-            with path.open("rb") as lines:
-                count += sum(not line.isspace() for line in lines)
+            count += sum(not line.isspace() for _, line in read_raw_lines(path, RecordError))
     return count
 
 
 def _json_lines(path: Path, first: int, step: int) -> Iterator[tuple[str, Any]]:
     # Lines are cut as bytes: str.splitlines would also cut at U+2028 and its like, which JSON allows inside strings.
-    with path.open("rb") as lines:
-        for number, line in itertools.islice(enumerate(lines, 1), first, None, step):
-            where = f"{path}:{number}"
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                if text.strip():
-                    yield where, json.loads(text)
-            except UnicodeDecodeError as error:
-                raise RecordError(
-                    f"{where}: expected UTF-8, found the byte {line[error.start]:#04x} at {error.start}"
-                ) from None
-            except json.JSONDecodeError as error:
-                raise RecordError(
-                    f"{where}: not JSON ({error}); expected one record a line: {EXAMPLE_RECORD}"
-                ) from None
+    for number, line in itertools.islice(read_raw_lines(path, RecordError), first, None, step):
+        where = f"{path}:{number}"
+        text = decode_line(line, number, where, RecordError)
+        if text.strip():
+            yield where, parse_row(text, where, EXAMPLE_RECORD, RecordError)
 
 
 def _parquet_rows(path: Path, first: int, step: int) -> Iterator[tuple[str, Any]]:
     import pyarrow
 
-    with _open_parquet(path) as parquet:
+    with open_parquet(path, RecordError) as parquet:
         before = 0
         for batch in parquet.iter_batches(batch_size=1024):
             own = range((first - before) % step, len(batch), step)
             for row, content in zip(own, batch.take(pyarrow.array(own, "int64")).to_pylist(), strict=True):
                 yield f"{path}:row {before + row + 1}", content
             before += len(batch)
-
-
-@contextlib.contextmanager
-def _open_parquet(path: Path) -> Iterator[Any]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with path.open("rb") as file:
-            # A small buffer instead of whole row groups, which may be as large as the file.
-            yield pyarrow.parquet.ParquetFile(file, buffer_size=2**20, pre_buffer=False)
-    except pyarrow.ArrowInvalid as error:
-        raise RecordError(f"{path}: not a Parquet file ({error})") from None
 
 
 def write_records(records: Iterable[Mapping[str, Any]], path: str | os.PathLike) -> int:

@@ -95,7 +95,7 @@ def validate_record(record: Mapping[str, Any], ontology: Ontology | None = None,
     checked = _checked_values(record, _RECORD_KEYS, ("id", "text"), place, "record", EXAMPLE_RECORD)
     if "doc_id" not in record or checked["doc_id"] == "":
         checked["doc_id"] = checked["id"]
-    for key in ("id", "doc_id", "text"):
+    for key in ("id", "doc_id", "source", "text", "ontology"):
         _check_unicode(checked[key], key, place)
     if not checked["id"]:
         raise RecordError(f'{place}the id is empty; expected one that is unique in its corpus, e.g. "d1#0"')
@@ -181,6 +181,8 @@ def _checked_values(
 
 
 def _check_unicode(text: str, key: str, place: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -209,6 +211,9 @@ def _check_typing(record: Mapping[str, Any], ontology: Ontology | None, place: s
 
 def _checked_mention(given: object, record: Mapping[str, Any], ontology: Ontology | None, place: str) -> Mention:
     mention = _checked_values(given, _MENTION_KEYS, ("start", "end"), place, "mention", EXAMPLE_MENTION)
+    for key, texts in (("types", mention["types"]), ("origin", [mention["origin"]])):
+        for name in texts:
+            _check_unicode(name, key, place)
     text, start, end = record["text"], mention["start"], mention["end"]
     if not 0 <= start <= end <= len(text):
         raise RecordError(

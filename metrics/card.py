@@ -12,6 +12,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from finener.data_scripts.tables import printable
+from finener.json_finener import read_json
 from finener.metrics.places import base_model, told_name, without_places
 from finener.metrics.tables import MEASURES, level_rows, measure_rows, score_rows
 from finener.ontology_finener import ONTOLOGY_NAME, Ontology
@@ -104,7 +106,7 @@ def write_card(
         "name": name,
         "repo": repo,
         "revision": revision,
-        "facts": facts,
+        "facts": dataclasses.asdict(facts),
         "base_model": base,
         "example": json.dumps(text, ensure_ascii=False),  # a Python literal too, whatever quotes the text holds
         "runs": [*told["earlier"], told],
@@ -112,8 +114,24 @@ def write_card(
         "type_systems": type_systems(Path(folder) / ONTOLOGY_NAME),
         "parts": score_parts(told, measured),
     }
-    card = ModelCard.from_template(data, template_path=str(MODEL_CARD), **content)
+    told = {key: value if key == "example" else _harmless(value) for key, value in content.items()}
+    card = ModelCard.from_template(data, template_path=str(MODEL_CARD), **told)
     card.save(Path(folder) / "README.md")
+
+
+# What would be HTML, a link, a cell's end or the end of code in a card.
+_MARKUP = str.maketrans(
+    {"<": "&lt;", ">": "&gt;", "[": "&#91;", "]": "&#93;", "|": "&#124;", "`": "'", '"': "'", "\\": "/"}
+)
+
+
+def _harmless(value: Any) -> Any:
+    """What a card tells, at any depth, as text that Markdown and HTML have no meaning for."""
+    if isinstance(value, Mapping):
+        return {key: _harmless(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_harmless(part) for part in value]
+    return printable(value).translate(_MARKUP) if isinstance(value, str) else value
 
 
 def score_parts(results: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -159,7 +177,7 @@ def type_systems(file: Path) -> list[dict[str, Any]]:
     """The type systems of a model's ``ontology.json``, source first: their sizes and an example; empty where there is no file."""
     if not file.is_file():
         return []
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = read_json(file)
     found = [(role, Ontology.from_dict(content[role])) for role in ("source", "target") if content.get(role)]
     return [
         {

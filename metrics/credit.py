@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from finener.data_scripts.raw_files import one_line, read_text_lines
+from finener.json_finener import read_json
 from finener.ontology_finener import Ontology, OntologyError
 
 Credit = Mapping[int, Mapping[int, float]]
@@ -80,7 +81,7 @@ Entry = tuple[str, int, int, Any]  # where, gold, predicted, credit
 
 
 def _from_tsv(path: Path, ontology: Ontology) -> Iterator[Entry]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in read_text_lines(path, CreditError):
         if not line.strip() or line.startswith("#"):
             continue
         where, cells = f"{path}:{number}", line.split("\t")
@@ -93,9 +94,9 @@ def _from_tsv(path: Path, ontology: Ontology) -> Iterator[Entry]:
 
 def _from_json(path: Path, ontology: Ontology) -> Iterator[Entry]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError as error:
-        raise CreditError(f"{path}: not JSON ({error})") from None
+        raise CreditError(str(error)) from None
     if isinstance(content, list):
         yield from _from_rows(path, content, ontology)
         return
@@ -115,9 +116,10 @@ def _from_json(path: Path, ontology: Ontology) -> Iterator[Entry]:
 
 def _from_npy(path: Path, ontology: Ontology) -> Iterator[Entry]:
     try:
-        matrix = np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise CreditError(f"{path}: not a .npy file of numbers ({error})") from None
+        with path.open("rb") as file:
+            matrix = np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # numpy has no one error for a broken header
+        raise CreditError(f"{path}: not a .npy file of numbers ({one_line(error)})") from None
     return _from_rows(path, matrix.tolist(), ontology, matrix.shape)
 
 

@@ -8,6 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from finener.data_scripts.raw_files import open_parquet, read_raw_lines
+from finener.json_finener import parse_json
+
 EXPECTED_FILES = (
     'a .jsonl file (one object with a "text" a line), a .txt file (one text a line), a .parquet file with a column "text", '
     "or a folder of .ltf.xml or .ltf.zip files"
@@ -47,9 +50,8 @@ def count_rows(path: Path) -> int | None:
     if path.is_dir():
         return None
     if path.suffix == ".parquet":
-        from pyarrow.parquet import read_metadata
-
-        return read_metadata(path).num_rows
+        with open_parquet(path, InputError) as parquet:
+            return parquet.metadata.num_rows
     with path.open("rb") as file:
         blocks = iter(lambda: file.read(2**20), b"")
         n_lines, last = 0, b"\n"
@@ -59,26 +61,19 @@ def count_rows(path: Path) -> int | None:
 
 
 def _lines(path: Path) -> Iterator[Row]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines):
-            yield Row(number, f"{path}:{number + 1}", line)
+    for number, line in read_raw_lines(path, InputError):
+        yield Row(number - 1, f"{path}:{number}", line)
 
 
 def _parquet(path: Path) -> Iterator[Row]:
-    import pyarrow
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        with ParquetFile(path, pre_buffer=False) as parquet:
-            if "text" not in parquet.schema_arrow.names:
-                raise InputError(f'{path}: expected a column "text", found {", ".join(parquet.schema_arrow.names)}')
-            number = 0
-            for batch in parquet.iter_batches(batch_size=256):
-                for content in batch.to_pylist():
-                    yield Row(number, f"{path}:row {number + 1}", _as_json(content))
-                    number += 1
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: expected a Parquet file ({error})") from None
+    with open_parquet(path, InputError) as parquet:
+        if "text" not in parquet.schema_arrow.names:
+            raise InputError(f'{path}: expected a column "text", found {", ".join(parquet.schema_arrow.names)}')
+        number = 0
+        for batch in parquet.iter_batches(batch_size=256):
+            for content in batch.to_pylist():
+                yield Row(number, f"{path}:row {number + 1}", _as_json(content))
+                number += 1
 
 
 def _as_json(value: Any) -> Any:
@@ -115,7 +110,7 @@ def read_row(row: Row, gold_mentions: bool = False) -> dict[str, Any]:
     try:
         record = _record(row)
         _check(record, gold_mentions)
-    except (ValueError, TypeError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{row.place}: expected {expected}, found {row.content!r:.60} ({error})") from None
     return {"id": str(row.number + 1), **record}
 
@@ -124,7 +119,7 @@ def _record(row: Row) -> Any:
     if not isinstance(row.content, bytes):
         return row.content
     line = row.content.decode("utf-8-sig" if row.number == 0 else "utf-8").rstrip("\r\n")
-    return {"text": line} if row.place.rpartition(":")[0].endswith(".txt") else json.loads(line)
+    return {"text": line} if row.place.rpartition(":")[0].endswith(".txt") else parse_json(line)
 
 
 def _check(record: Any, gold_mentions: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from finener.data_scripts.raw_files import read_text_lines
 from finener.decoding_finener import type_decoder
 from finener.ontology_finener import Ontology, OntologyError
 
@@ -80,7 +81,7 @@ class TypeMapping:
     def from_tsv(cls, path: str | Path, source: Ontology, target: Ontology) -> TypeMapping:
         """Reads lines ``source TAB target TAB weight``; ``#`` starts a comment line. Errors name file and line."""
         rows = []
-        for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in read_text_lines(path, OntologyError):
             if not line.strip() or line.startswith("#"):
                 continue
             cells = line.split("\t")

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from finener.json_finener import read_json
+
 
 class Done(NamedTuple):
     """A row that is done: its number, and its predicted record or what went wrong."""
@@ -54,7 +56,7 @@ class Parts:
             ) from None
         told = self.folder / "run.json"
         if any(file.stat().st_size for file in self._files()):
-            earlier = json.loads(told.read_text(encoding="utf-8"))
+            earlier = read_json(told)
             if changed := sorted(k for k in {*earlier, *run} if earlier.get(k) != run.get(k)):
                 raise ValueError(
                     f"{self.folder} is what an earlier run left, with another {', '.join(changed)}: repeat that run to go on with it, "

@@ -11,8 +11,13 @@ import torch
 from huggingface_hub import constants, try_to_load_from_cache
 
 from finener.answers_finener import heads_of_call
+from finener.data_scripts.raw_files import one_line
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.pipeline_finener import FinenerPipeline
+
+
+class ModelError(ValueError):
+    """A model's files can't be loaded. The message names the folder or repo, and what is wrong."""
 
 
 def predict_records(
@@ -69,11 +74,16 @@ def load_pipeline(model: str, device: str | torch.device | None = None) -> Finen
 
     Raises:
         FileNotFoundError: at once, when the name is that of a folder which is not there.
-        ValueError: when there is no tokenizer beside the model.
+        ModelError: when one of its files is missing, broken, or not what the others say.
     """
     check_model(model)
-    loaded = FinenerForTokenClassification.from_pretrained(model)
-    return FinenerPipeline(model=loaded, tokenizer=loaded.own_tokenizer(), device=device)
+    try:
+        loaded = FinenerForTokenClassification.from_pretrained(model)
+        pipe = FinenerPipeline(model=loaded, tokenizer=loaded.own_tokenizer(), device=device)
+        pipe("Ann")  # some of what is wrong in a folder shows only when the model reads
+        return pipe
+    except Exception as error:  # transformers, tokenizers and safetensors have no one error for a broken file
+        raise ModelError(f"{model}: the model can't be loaded: {one_line(error)}") from error
 
 
 def check_model(model: str) -> None:

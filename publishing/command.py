@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from finener.data_scripts.tables import text_table
+from finener.json_finener import read_json
 from finener.metrics.card import CardFacts
 from finener.publishing.kinds import check, stage_dataset, stage_model, stage_space
 from finener.publishing.staging import ReleaseError, Staged
@@ -92,13 +92,13 @@ def _facts(args: argparse.Namespace) -> CardFacts:
     """What the card says: that of the training's settings, and over it what the command line says."""
     file, told = args.model / "results.json", {}
     if file.is_file():
-        told = json.loads(file.read_text(encoding="utf-8")).get("config", {}).get("card") or {}
+        told = read_json(file).get("config", {}).get("card") or {}
     return CardFacts.read(told | {name: getattr(args, name) for name in OF_CARD if getattr(args, name)})
 
 
 def _measured(files: list[Path]) -> dict[str, Any]:
     """Name of a test, that of its file → scores."""
-    measured = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    measured = {file.stem: read_json(file) for file in files}
     for file in files:
         if not measured[file.stem].keys() >= {"scores", "intervals", "levels", "records"}:
             raise ReleaseError(f"{file} holds no scores: expected a file of finener score --output_file")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import RepoCard
 
+from finener.json_finener import read_json
 from finener.metrics.card import CardFacts, write_card
 from finener.metrics.places import without_places
 from finener.metrics.stock_card import write_stock_card
@@ -48,14 +48,14 @@ def stage_model(
     """
     staged = stage(source, target, "model")
     need(staged, ["config.json"], f"{SAVE}, and give that folder as --model")
-    config = json.loads((staged.folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(staged.folder / "config.json")
     if config.get("auto_map"):
         code = {f"{name.partition('.')[0]}.py" for name in config["auto_map"].values()}
         need(staged, ["ontology.json", "handler.py", *sorted(code)], SAVE)
     for name in CONFIGS:
         staged.rewrite(name, without_private_keys)
     is_ours = (staged.folder / "results.json").is_file()
-    results = json.loads((staged.folder / "results.json").read_text(encoding="utf-8")) if is_ours else {}
+    results = read_json(staged.folder / "results.json") if is_ours else {}
     is_ours = results.keys() >= {"earlier", "config", "encoder", "test", "shown"}
     if is_ours:
         staged.rewrite("results.json", without_places)

@@ -14,6 +14,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from finener.json_finener import read_json
+
 PICKLE = "a pickle: it runs code when it is loaded, and may hold paths"
 CHECKPOINT = "state of training"
 # Parts of a path that stay at home, and why.
@@ -99,7 +101,7 @@ class Staged:
         """Changes the content of a JSON file, where there is that file and something to change."""
         path = self.folder / name
         if path.is_file():
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             if (changed := change(content)) != content:
                 self.write(name, json.dumps(changed, indent=2, ensure_ascii=False) + "\n")
 

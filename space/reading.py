@@ -91,7 +91,7 @@ def read_file(path: Path) -> list[Text]:
 def _read_line(line: str, place: str, number: int) -> Text:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists that stand too deep in each other
         record = None
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise InputError(f'{place}: expected an object with a text, {{"id": "1", "text": "Ann left Rome."}}')

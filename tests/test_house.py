@@ -18,6 +18,7 @@ HUB = (
             "building",
             "configuration",
             "decoding",
+            "json",
             "layers",
             "modeling",
             "naming",

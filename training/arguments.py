@@ -8,7 +8,6 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -18,6 +17,7 @@ from transformers.integrations import get_available_reporting_integrations
 
 from finener.configuration_finener import FinenerConfig
 from finener.data_scripts.command_line import last_line
+from finener.data_scripts.raw_files import read_yaml
 from finener.metrics.card import CardFacts
 
 PHASES = ("pretrain", "finetune", "direct")
@@ -323,10 +323,9 @@ def _parser() -> HfArgumentParser:
 
 def _read_yaml(path: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        return _mapping(read_yaml(path, ArgumentError), path)
+    except OSError as error:
         raise ArgumentError(f"can't read {path}: {error}") from error
-    return _mapping(content, path)
 
 
 def _mapping(content: Any, where: str, example: str = "learning_rate: 0.001") -> dict[str, Any]:

@@ -17,6 +17,7 @@ from transformers import TrainingArguments
 
 from finener.configuration_finener import FinenerConfig
 from finener.data_scripts.record_files import count_rows
+from finener.json_finener import read_json
 from finener.metrics.counting import type_support
 from finener.metrics.places import base_model, is_hub_name
 from finener.metrics.tables import scores_table
@@ -49,7 +50,7 @@ def earlier_phases(model: str | None) -> list[dict[str, Any]]:
     before = Path(model or "") / "results.json"
     if not model or not before.is_file():
         return []
-    results = json.loads(before.read_text(encoding="utf-8"))
+    results = read_json(before)
     if not results.keys() >= {"earlier", *EARLIER_KEYS}:  # another program's file
         return []
     return [*results["earlier"], {key: results[key] for key in EARLIER_KEYS}]

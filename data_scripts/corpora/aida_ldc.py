@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from finener.data_scripts.corpora.ltf import (
     table_records,
 )
 from finener.data_scripts.corpus import CorpusBuilder, CorpusError, ReadReport, option, read_lines, read_table
+from finener.data_scripts.raw_files import whole_number
 from finener.data_scripts.schema import Record
 from finener.ontology_finener import Ontology
 
@@ -73,9 +73,9 @@ def read_aida_mentions(
 def _offset(cell: str, where: str) -> int | None:
     if cell.strip().lower() in ("", "nan", "empty_na", "empty_tbd"):
         return None
-    if not re.fullmatch(r"\d+", cell, re.ASCII):
-        raise CorpusError(f"{where}: expected the number of a character, or nothing, found {cell!r}")
-    return int(cell)
+    if (number := whole_number(cell)) is None:
+        raise CorpusError(f"{where}: expected the number of a character, or nothing, found {cell!r:.80}")
+    return number
 
 
 def _type(row: dict[str, str], place: str) -> str:

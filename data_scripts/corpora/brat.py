@@ -27,7 +27,7 @@ from finener.data_scripts.schema import Record
 
 # What becomes a record; neither begins or ends with white space.
 UNITS = {"line": re.compile(r"\S(?:[^\r\n]*\S)?"), "document": re.compile(r"\S(?:.*\S)?", re.DOTALL)}
-_MENTION = re.compile(r"(T\S*)\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t(.*)")
+_MENTION = re.compile(r"(T\S*)\t(\S+) (\d{1,15} \d{1,15}(?:;\d{1,15} \d{1,15})*)\t(.*)")
 _TRIGGER = re.compile(r"E\S*\t\S+?:(T\S*)")
 _OTHERS = {
     "R": "relation", "E": "event", "A": "attribute", "M": "attribute", "N": "link to a database", "#": "note", "*": "equivalence"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from finener.data_scripts.corpus import (
     outermost,
     read_lines,
 )
+from finener.data_scripts.raw_files import parse_row
 from finener.data_scripts.schema import Record
 from finener.ontology_finener import Ontology
 
@@ -163,10 +163,7 @@ def read_json_rows(path: Path, keys: Mapping[str, type], example: str) -> Iterat
         if not line.strip():
             continue
         where = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise CorpusError(f"{where}: not JSON ({error}); expected one object a line, such as {example}") from None
+        row = parse_row(line, where, example, CorpusError)
         wrong = [key for key, kind in keys.items() if not isinstance(row, dict) or not isinstance(row.get(key), kind)]
         if wrong:
             raise CorpusError(

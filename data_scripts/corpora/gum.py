@@ -24,7 +24,9 @@ from finener.data_scripts.corpus import (
 from finener.data_scripts.schema import Record
 
 TITLE = "wikipedia:"  # the origin of a linked mention: "wikipedia:Lord_Byron"
-_NUMBER = re.compile(r"(\d+)(?:-(\d+)|(\.\d+))?")  # 3, 3-4 (a token of several words), 3.1 (an empty node)
+_NUMBER = re.compile(
+    r"(\d{1,15})(?:-(\d{1,15})|(\.\d{1,15}))?"
+)  # 3, 3-4 (a token of several words), 3.1 (an empty node)
 _BRACKET = re.compile(r"\(([^()]+)(\))?|([^()]+)\)")  # "(3-person-new", "(3-person-new)", "3)"
 _PART = re.compile(r"\[\d+/\d+\]")  # "(3[1/2]-person": one of several stretches
 _LAYOUT = "GRP-etype-infstat-salience-centering-minspan-link-identity"

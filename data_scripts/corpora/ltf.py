@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
-from zipfile import BadZipFile, ZipFile
 
 from finener.data_scripts.corpus import (
     CorpusConfig,
@@ -23,10 +21,12 @@ from finener.data_scripts.corpus import (
     outermost,
     read_xml,
 )
+from finener.data_scripts.raw_files import members, whole_number
 from finener.data_scripts.schema import Record
 from finener.ontology_finener import Ontology, OntologyError
 
 LTF_PATTERNS = ("*.ltf.xml", "*.ltf.zip")
+MOST_CHARACTERS = 50_000_000  # of a document: what no segment covers is filled up
 
 
 @dataclass
@@ -93,13 +93,8 @@ def read_ltf(files: Iterable[Path]) -> Iterator[LtfDocument]:
         if file.suffix != ".zip":
             yield from _documents(read_xml(file), str(file))
             continue
-        try:
-            with ZipFile(file) as archive:
-                for name in sorted(name for name in archive.namelist() if name.endswith(".ltf.xml")):
-                    with archive.open(name) as member:
-                        yield from _documents(read_xml(f"{file}/{name}", member), f"{file}/{name}")
-        except (BadZipFile, zlib.error, EOFError) as error:
-            raise CorpusError(f"{file}: a broken archive ({error}); expected a zip of .ltf.xml files") from None
+        for name, member in members(file, ".ltf.xml", CorpusError):
+            yield from _documents(read_xml(f"{file}/{name}", member), f"{file}/{name}")
 
 
 def _documents(root: Element, place: str) -> Iterator[LtfDocument]:
@@ -142,9 +137,12 @@ def _segment(element: Element, place: str) -> tuple[Segment, str]:
 
 def _number(element: Element, name: str, place: str) -> int:
     value = element.get(name, "")
-    if not re.fullmatch(r"\d+", value, re.ASCII):
-        raise CorpusError(f"{place}: {element.tag} {element.get('id')!r}: expected a number in {name}, found {value!r}")
-    return int(value)
+    if (number := whole_number(value)) is None or number > MOST_CHARACTERS:
+        raise CorpusError(
+            f"{place}: {element.tag} {element.get('id')!r}: expected a number of at most {MOST_CHARACTERS:,} in {name}, found "
+            f"{value!r:.80}"
+        )
+    return number
 
 
 # ---------------------------------------------------------------- tables

@@ -23,6 +23,7 @@ from finener.data_scripts.corpus import (
     outermost,
     read_lines,
 )
+from finener.data_scripts.raw_files import whole_number
 from finener.data_scripts.schema import Record
 
 # The first part of a document's name is its genre.
@@ -118,6 +119,8 @@ def read_ontonotes(
         genre = _genre(document, path)
         if genre not in genres:
             report.dropped[f"document: {GENRES[genre]}"] += 1
+        elif not document.sentences:
+            report.dropped["document: no sentence in it"] += 1
         elif columns and not any(sentence.spans for sentence in document.sentences):
             # The column says * both for no name and for never annotated (all of the New Testament, for one).
             report.dropped["document: no name in it, so perhaps never annotated"] += 1
@@ -305,10 +308,9 @@ def _length(part: str) -> int:
 
 
 def _characters(attributes: dict[str, str], name: str, place: str) -> int:
-    value = attributes.get(name, "0")
-    if not re.fullmatch(r"\d+", value, re.ASCII):
-        raise CorpusError(f"{place}: expected a number of characters in {name}, found {value!r}")
-    return int(value)
+    if (number := whole_number(attributes.get(name, "0"))) is None:
+        raise CorpusError(f"{place}: expected a number of characters in {name}, found {attributes[name]!r:.80}")
+    return number
 
 
 # ---------------------------------------------------------------- the builder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from finener.data_scripts.corpus import (
 from finener.data_scripts.schema import Record
 from finener.data_scripts.silver.titles import TitleTyper, lead_noun, read_gazetteer, read_nouns
 from finener.data_scripts.silver.type_tables import read_types
+from finener.json_finener import read_json
 from finener.ontology_finener import Ontology
 from finener.paths import ONTOLOGIES
 
@@ -73,6 +73,9 @@ def read_redocred(
         origins: dict[tuple[int, int, int], str] = {}
         for entity in document["vertexSet"]:
             marked = _checked(entity, document["sents"], where)
+            report.dropped["mention: twice in its entity"] += (len(entity) if isinstance(entity, list) else 1) - len(
+                marked
+            )
             names = [m for m in marked if m["type"] in NAMES]
             report.dropped["mention: a time or a number"] += len(marked) - len(names)
             texts = [" ".join(document["sents"][m["sent_id"]][slice(*m["pos"])]) for m in names]
@@ -96,9 +99,9 @@ def read_redocred(
 
 def _read_documents(path: Path) -> list[dict[str, Any]]:
     try:
-        documents = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path}: not JSON ({error}); expected a list of documents, such as {EXAMPLE}") from None
+        documents = read_json(path)
+    except ValueError as error:
+        raise CorpusError(f"{error}; expected a list of documents, such as {EXAMPLE}") from None
     if not isinstance(documents, list):
         raise CorpusError(f"{path}: expected a list of documents, such as {EXAMPLE}, found {documents!r:.80}")
     for number, document in enumerate(documents):

@@ -53,7 +53,7 @@ def read_tac_mentions(
             raise CorpusError(
                 f"{place}: expected {len(COLUMNS)} cells between TABs ({' | '.join(COLUMNS)}), found {len(cells)} in {line!r}"
             )
-        where = re.fullmatch(r"(.+):(\d+)-(\d+)", cells[3], re.ASCII)
+        where = re.fullmatch(r"(.+):(\d{1,15})-(\d{1,15})", cells[3], re.ASCII)
         if not where:
             raise CorpusError(
                 f"{place}: expected DOCUMENT:START-END in column 4, such as 'APW_0001:114-118', found {cells[3]!r}"

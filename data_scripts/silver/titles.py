@@ -14,9 +14,9 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
+from finener.data_scripts.raw_files import read_text_lines
 from finener.data_scripts.silver import lexicon
 from finener.data_scripts.silver.category_names import category_head, singular
 from finener.ontology_finener import Ontology
@@ -62,12 +62,11 @@ def read_nouns(path: str | os.PathLike) -> dict[str, str]:
 
 
 def _rows(path: str | os.PathLike, form: str) -> Iterator[list[str]]:
-    with Path(path).open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            cells = line.rstrip("\n").split("\t")
-            if len(cells) != form.count("TAB") + 1 or not all(cells[:2]):
-                raise TableError(f"{path}:{number}: expected {form!r}, got {line!r}")
-            yield cells
+    for number, line in read_text_lines(path, TableError):
+        cells = line.split("\t")
+        if len(cells) != form.count("TAB") + 1 or not all(cells[:2]):
+            raise TableError(f"{path}:{number}: expected {form!r}, got {line[:200]!r}")
+        yield cells
 
 
 Evidence = tuple[str, Iterable[str]]  # a source, and the classes that it gives

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain, groupby
 from operator import itemgetter
-from typing import BinaryIO
 from urllib.parse import unquote
 
+from finener.data_scripts.raw_files import decode_line, read_raw_lines
 from finener.data_scripts.silver.dumps import page_title
 from finener.data_scripts.silver.titles import TableError, class_of_category
 from finener.ontology_finener import Ontology
@@ -66,49 +63,34 @@ def read_types(
         FileNotFoundError: when there is no such file.
     """
     unknown = Counter() if unknown is None else unknown
-    with _lines(path) as lines:
-        first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
-        source, read = _format(first)
-        if read is None:
-            raise lines.error(_FORMS, first)
-        resolve = _Resolver(ontology, nouns, unknown)
-        for name, rows in groupby(read(lines, first), key=itemgetter(0)):
-            classes = resolve(chain.from_iterable(classes for _, classes in rows), read is _csv)
-            if classes:
-                yield _title(name), classes, source
+    lines = _Lines(path)
+    first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
+    source, read = _format(first)
+    if read is None:
+        raise lines.error(_FORMS, first)
+    resolve = _Resolver(ontology, nouns, unknown)
+    for name, rows in groupby(read(lines, first), key=itemgetter(0)):
+        classes = resolve(chain.from_iterable(classes for _, classes in rows), read is _csv)
+        if classes:
+            yield _title(name), classes, source
 
 
 class _Lines:
     """The lines of a file, and where in it one is."""
 
-    def __init__(self, path: str | os.PathLike, stream: BinaryIO):
+    def __init__(self, path: str | os.PathLike):
         self.path, self.number = path, 0
-        self._stream = stream
+        self._lines = read_raw_lines(path, TableError)
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        self.number += 1
-        try:
-            line = next(self._stream).decode("utf-8")
-            return line.removeprefix("\ufeff") if self.number == 1 else line
-        except UnicodeDecodeError as error:
-            raise TableError(f"{self.path}:{self.number}: expected text in UTF-8 ({error})") from error
-        except (EOFError, OSError) as error:
-            raise TableError(f"{self.path}:{self.number}: the packed file is truncated or broken ({error})") from error
+        self.number, line = next(self._lines)
+        return decode_line(line, self.number, f"{self.path}:{self.number}", TableError)
 
     def error(self, form: str, line: str) -> TableError:
-        return TableError(f"{self.path}:{self.number}: expected {form}, got {line[:200]!r}")
-
-
-@contextmanager
-def _lines(path: str | os.PathLike) -> Iterator[_Lines]:
-    with open(path, "rb") as raw:
-        magic = raw.read(3)
-    unpack: Callable = gzip.open if magic[:2] == b"\x1f\x8b" else bz2.open if magic == b"BZh" else open
-    with unpack(path, "rb") as stream:
-        yield _Lines(path, stream)
+        return TableError(f"{self.path}:{max(self.number, 1)}: expected {form}, got {line[:200]!r}")
 
 
 # ---------------------------------------------------------------- formats
@@ -145,7 +127,14 @@ def _triples(lines: _Lines, first: str) -> Iterator[Row]:
 
 
 def _csv(lines: _Lines, first: str) -> Iterator[Row]:
-    for cells in csv.reader(lines, strict=True):
+    rows = csv.reader(lines, strict=True)
+    while True:
+        try:
+            cells = next(rows, None)
+        except csv.Error as error:
+            raise TableError(f"{lines.path}:{lines.number}: not a valid CSV file ({error})") from None
+        if cells is None:
+            return
         if len(cells) != 2 or not cells[0] or not _CLASS_SET.fullmatch(cells[1]):
             raise lines.error("\"entity,{'Class', 'Class'}\"", ",".join(cells))
         yield cells[0], tuple(f"http://dbpedia.org/ontology/{name}" for name in sorted(re.findall(r"\w+", cells[1])))
@@ -162,8 +151,13 @@ def _mapping(lines: _Lines, first: str) -> Iterator[Row]:
 
 
 def _title(name: str) -> str:
-    name = _ESCAPE.sub(lambda match: chr(int(match[1] or match[2], 16)), name)
-    return page_title(unquote(name))
+    return page_title(unquote(_ESCAPE.sub(_character, name)))
+
+
+def _character(escape: re.Match) -> str:
+    """What an escape stands for; it stays as it is where it is no character."""
+    code = int(escape[1] or escape[2], 16)
+    return chr(code) if code < 0xD800 or 0xDFFF < code < 0x110000 else escape[0]
 
 
 # ---------------------------------------------------------------- classes

@@ -10,6 +10,7 @@ from typing import Any
 
 from finener.data_scripts.record_files import read_records
 from finener.data_scripts.tables import text_table
+from finener.json_finener import read_json
 from finener.metrics.thresholds import BY, MEASURES, calibrate, dev_scores
 
 
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 def _note(results: Path, change: Mapping[str, Any]) -> None:
     """Lets the results of the model's training, where they lie beside it, say that its scores are those of another threshold."""
     if results.is_file():
-        told = json.loads(results.read_text(encoding="utf-8"))
+        told = read_json(results)
         results.write_text(
             json.dumps({**told, "calibrated": change}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )

@@ -76,7 +76,7 @@ def test_the_decay_written_as_a_file_scores_the_same(tmp_path, target):
         ("w.tsv", "a.b\ta\t0.5\na.b\ta\t0.4\n", "w.tsv:2: the pair a.b → a is listed twice"),
         ("w.tsv", "c\tc\t0\n", "the row of 'c' is zero"),
         ("w.tsv", "c\tc\t0.2\nc\ta\t0.3\n", "for gold 'c', 'a' earns 0.3 and the type itself 0.2"),
-        ("w.json", "{", "w.json: not JSON"),
+        ("w.json", "{", "w.json is not JSON"),
         ("w.json", "7", 'expected {"gold type": {"predicted type": credit'),
         ("w.json", '{"a": 1}', "found 1 for 'a'"),
         ("w.json", '{"a": {"x": 1}}', "w.json: a → x: 'x' is not a type"),

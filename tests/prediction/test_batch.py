@@ -47,7 +47,7 @@ def test_a_parquet_file_is_read_as_its_rows(predict, expected, tmp_path):
 
 
 def test_a_parquet_file_without_texts_or_that_is_none_is_told(predict, tmp_path):
-    with pytest.raises(SystemExit, match="expected a Parquet file"):
+    with pytest.raises(SystemExit, match="not a Parquet file"):
         predict(b"PAR1 no", name="in.parquet")
     parquet.write_table(pyarrow.table({"txt": ["Ann"]}), tmp_path / "rows.parquet")
     with pytest.raises(SystemExit, match='expected a column "text", found txt'):

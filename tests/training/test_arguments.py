@@ -98,7 +98,7 @@ def test_a_mistake_in_the_yaml_ends_with_what_was_expected(workplace, changes, m
         ("- a\n- b\n", r"run\.yaml must hold 'key: value' lines, e\.g\. learning_rate: 0\.001"),
         ("", r"run\.yaml must hold 'key: value' lines"),
         ("just text\n", r"run\.yaml must hold 'key: value' lines.*found 'just text'"),
-        ("a: [1\n", r"can't read run\.yaml: .*line 2"),
+        ("a: [1\n", r"run\.yaml: not YAML .*line 2"),
         ("1: 2\n", r"unknown key 1"),
     ],
 )

@@ -96,9 +96,7 @@ def test_a_file_of_something_else(tmp_path):
     path = tmp_path / "b.spacy"
     for content in (b"", b"Ann O\n", whole[: len(whole) // 2]):
         path.write_bytes(content)
-        with pytest.raises(
-            CorpusError, match=r"b\.spacy: expected a DocBin, as spaCy 3 writes it, found something else"
-        ):
+        with pytest.raises(CorpusError, match=r"b\.spacy: expected a DocBin, as spaCy 3 writes it"):
             read(path)
 
 

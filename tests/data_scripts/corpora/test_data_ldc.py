@@ -95,7 +95,7 @@ def test_text_before_the_first_segment_and_the_declared_length(tmp_path):
         ),
         ([segment(0, 3, "Ann")], "found 3; are the file's ends exclusive?"),
         ([segment(0, 2, "Ann"), segment(2, 3, "Bo", "s1")], "segment 's1' begins at 2; expected no less than 3"),
-        ([segment("x", 2, "Ann")], "SEG 's0': expected a number in start_char, found 'x'"),
+        ([segment("x", 2, "Ann")], "SEG 's0': expected a number of at most 50,000,000 in start_char, found 'x'"),
         ([segment(0, 2, "&lol;")], "undefined entity"),
     ],
 )
