@@ -50,8 +50,6 @@ pairs on dev, never on test. Types are cut at a threshold that dev chose for (sp
 Differences are of the seeds' pooled counts, their 95 % intervals a paired bootstrap over documents (sentences where a corpus tells none;
 CrossNER's domains are four documents, so its intervals are crude)."""
 
-EARLIER = """{earlier} of these {runs} runs, all with MiniLM, are of the plan before: their source models saw the small Wikipedia dumps
-alone, and neither Re-DocRED nor the articles of WikiTableQuestions. `python -m finener.experiments --plan` lists them as to do."""
 SCALING = """1k-WFB-g by *Direct* and by `several`, from source models that saw less: a quarter of the small Wikipedia dumps, all of
 these, and these with the 2,104 articles of WikiTableQuestions; with and without Re-DocRED. One seed."""
 
@@ -349,10 +347,18 @@ def transfer_section(transfer: str, encoder: str, cells: Transfers, sources: Map
     return [*parts, differences_table(systems, best), folds_table(systems), forgetting_table(systems, sources)]
 
 
-def earlier_line(results: Sequence[Result]) -> str:
-    """How many results are of the plan before this one, which had less text, and are to be made again."""
-    earlier = sum("code" not in result for result in results)
-    return EARLIER.format(earlier=earlier, runs=len(results)) if earlier else ""
+def made_with(results: Sequence[Result]) -> str:
+    """The versions and the hours that went into the results, by device."""
+    versions = {f"{k} {v}" for r in results for k, v in r["versions"].items() if k != "device"}
+    hours: dict[str, float] = {}
+    for result in results:
+        device = result["versions"].get("device", "cpu")
+        hours[device] = hours.get(device, 0.0) + result["seconds"] / 3600
+    told = [
+        f"{n:.1f} hours of " + ("single cores" if device == "cpu" else f"processes that shared one {device}")
+        for device, n in sorted(hours.items())
+    ]
+    return f"Made with {', '.join(sorted(versions))}, in {' and '.join(told)}."
 
 
 def experiments_page(results: Sequence[Result]) -> str:
@@ -360,7 +366,7 @@ def experiments_page(results: Sequence[Result]) -> str:
     check_versions(results)
     cells = by_transfer(results)
     sources = {r["name"]: r for r in results if r["transfer"] == "yago"}
-    parts = [INTRODUCTION, earlier_line(results)]
+    parts = [INTRODUCTION]
     if best := best_table(cells):
         parts += ["## The best system of each target", best]
     if scaling := scaling_table(cells):
@@ -369,17 +375,14 @@ def experiments_page(results: Sequence[Result]) -> str:
         parts.append(f"## {TITLES[transfer]}")
         for encoder in cells[transfer]:
             parts += transfer_section(transfer, encoder, cells, sources)
-    versions = {f"{name} {number}" for r in results for name, number in r["versions"].items()}
-    parts.append(
-        f"Made with {', '.join(sorted(versions))}, in {sum(r['seconds'] for r in results) / 3600:.1f} hours of one core."
-    )
+    parts.append(made_with(results))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def experiments_table(results: Sequence[Result]) -> str:
     """The README's table: pair F1 of Direct, of training from scratch and of the chosen system, and what the last finds and types."""
     check_versions(results)
-    cells, rows, earlier = by_transfer(results), [], earlier_line(results)
+    cells, rows = by_transfer(results), []
     for (transfer, encoder), best in best_systems(cells).items():
         systems = cells[transfer][encoder]
         pairs = [mean_of(systems[s], "pair_f1") if s in systems else "–" for s in ("direct", "scratch", best)]
@@ -389,5 +392,5 @@ def experiments_table(results: Sequence[Result]) -> str:
     return (
         "F1 over (span, type) pairs, mean ± standard deviation over the seeds ([all systems and measures](docs/results.md); "
         "`make experiments` runs them again, in hours: [how](docs/experiments.md)):\n\n"
-        f"{table(header, rows)}" + (f"\n\n{earlier}" if earlier else "")
+        f"{table(header, rows)}"
     )
