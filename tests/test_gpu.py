@@ -18,7 +18,6 @@ from finener.windows_finener import TextEncoder
 import tiny
 from runs import SOURCE, TARGET, parameters, still_model, trainer
 
-TF32 = 2e-3  # a GPU's LSTM multiplies with fewer digits
 TESTS = Path(__file__).resolve().parent
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU on this machine")
 
@@ -40,17 +39,16 @@ def answers(model, tokenizer, device: str, **arguments) -> list[list[dict]]:
     return list(pipe(TEXTS, batch_size=4, **arguments))
 
 
-def test_a_gpu_finds_what_the_processor_finds(model, tokenizer):
+def test_a_gpu_finds_what_the_processor_finds(model, tokenizer, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # else its LSTM multiplies with fewer digits
     for arguments in ({}, {"types": "all", "type_threshold": 0.2}, {"top_k": 3}):
         expected, found = (answers(model, tokenizer, device, **arguments) for device in ("cpu", "cuda"))
         assert sum(map(len, expected)) > 10
         for own, other in zip(found, expected, strict=True):
-            assert [(m["start"], m["end"], list(m["types"])) for m in own] == [
-                (m["start"], m["end"], list(m["types"])) for m in other
-            ]
+            assert [(m["start"], m["end"]) for m in own] == [(m["start"], m["end"]) for m in other]
             for a, b in zip(own, other, strict=True):
-                assert a["score"] == pytest.approx(b["score"], abs=TF32)
-                assert a["types"] == pytest.approx(b["types"], abs=TF32)
+                assert a["score"] == pytest.approx(b["score"], abs=1e-4)
+                assert a["types"] == pytest.approx(b["types"], abs=1e-4)
 
 
 def test_losses_and_gradients_are_those_of_the_processor(model, tokenizer):
@@ -161,7 +159,7 @@ def test_under_a_launcher_all_gpus_train_as_one_process_does(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     found, expected = json.loads((tmp_path / "found.json").read_text()), work(tmp_path)
-    assert len(expected) > 4 and found == pytest.approx(expected, abs=TF32)
+    assert len(expected) > 4 and found == pytest.approx(expected, abs=2e-3)
 
 
 if __name__ == "__main__":  # a process of the test above

@@ -95,11 +95,12 @@ def test_the_page_leads_with_the_best_system_of_each_target_by_encoder():
     assert page.index("### MPNet-base") < page.index("### MiniLM-L6")
 
 
-def test_the_page_tells_how_many_runs_are_of_the_plan_before():
-    old = [result("aida", "soft", 1, 1)]
-    new = [result("aida", "soft", 2, 1) | {"code": "c"}]
-    assert "1 of these 2 runs" in tables.experiments_page([*old, *new])
-    assert "of the plan before" not in tables.experiments_page(new)
+def test_the_page_tells_the_hours_of_each_device():
+    slow, fast = result("aida", "soft", 1, 1), result("aida", "soft", 2, 1)
+    slow["versions"], fast["versions"] = {"torch": "1"}, {"torch": "2", "device": "Fast 1"}
+    slow["seconds"], fast["seconds"] = 7200.0, 1800.0
+    told = "Made with torch 1, torch 2, in 0.5 hours of processes that shared one Fast 1 and 2.0 hours of single cores."
+    assert told in tables.experiments_page([slow, fast])
 
 
 def test_the_scaling_table_goes_from_little_text_to_much():
