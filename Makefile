@@ -31,11 +31,15 @@ quickstart: $(SILVER)
 demo: .venv/installed
 	$(BIN)/python space/app.py
 
+# Tests of two files at a time; JOBS=1 for one.
+JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	$(PYTEST) -m "not slow and not browser"
 
 test-all: .venv/transformers-tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # transformers' own common tests of models, out of the sdist of the version that is installed; tests/transformers runs them.
 .venv/transformers-tests: .venv/installed
