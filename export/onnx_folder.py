@@ -20,7 +20,10 @@ from finener.paths import ROOT
 from finener.pipeline_finener import FinenerPipeline
 
 RUNTIME = "finener_onnx"  # the package of the files that run the model
-RUNTIME_FILES = ("numpy_finener.py", "onnx_finener.py", "ontology_finener.py", "windows_finener.py", "words_finener.py")
+RUNTIME_FILES = (
+    *("answers_finener.py", "numpy_finener.py", "onnx_finener.py"),
+    *("ontology_finener.py", "windows_finener.py", "words_finener.py"),
+)
 REQUIREMENTS = "numpy>=2.0\nonnxruntime>=1.20\ntokenizers>=0.22\n"
 EXAMPLES = ("Frida Kahlo painted in Mexico City.", "The Louvre bought a portrait by Leonardo da Vinci in 1518.")
 INIT = '''"""Runs the finener model of the folder that this package lies in."""
