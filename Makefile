@@ -33,7 +33,7 @@ demo: .venv/installed
 
 # Tests of two files at a time; JOBS=1 for one.
 JOBS ?= 2
-PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed
 	$(PYTEST) -m "not slow and not browser"

@@ -34,6 +34,13 @@ import tiny
 
 torch.set_num_threads(1)
 
+LONG = ("test_tour.py", "test_distributed.py", "test_release.py", "test_onnx.py", "test_stock.py", "test_quickstart.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: where several run at a time, none of them is left alone at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[loopback.Hub]:

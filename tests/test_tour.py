@@ -32,7 +32,7 @@ def shown(notebook: Path) -> str:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tour")
-    environment = {**os.environ, "JUPYTER_RUNTIME_DIR": str(folder), "IPYTHONDIR": str(folder), "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "JUPYTER_RUNTIME_DIR": str(folder), "IPYTHONDIR": str(folder), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "scripts/notebook.py", str(TOUR), "--output", str(folder / "tour.ipynb")]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
