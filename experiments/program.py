@@ -27,9 +27,10 @@ from finener.experiments.data import Fold, prepare
 from finener.experiments.plan import make_quick, make_runs
 from finener.experiments.run import CODE, Place, Run, code_hash, execute, read_yaml, source_model
 from finener.paths import ROOT
+from finener.training.results import versions
 
 # Seconds of one core, about: for a training record in one epoch, by phase; for a text that the encoder reads; and to start, with decoding.
-# A run that has a result with another seed is estimated by that.
+# A run that has a result with another seed, made on such a device, is estimated by that.
 TRAIN = {"source": 0.012, "scratch": 0.003, "finetune": 0.003, "direct": 0.0}
 FREE = {"minilm": 0.05, "mpnet": 0.2}  # training with a free encoder
 READ = {"minilm": 0.012, "mpnet": 0.04}
@@ -75,13 +76,17 @@ def to_do(runs: Sequence[Run], place: Place, renew: bool = False) -> list[Run]:
 
 
 def estimate(run: Run, place: Place) -> float:
-    """Seconds of one core that a run takes."""
+    """Seconds of one core that a run takes; of a GPU's worker where results were made on such a one."""
+    device = versions()["device"]
     for path in sorted(place.results.glob(f"{run.transfer}-{run.encoder}-{run.system}-*.json")):
-        return json.loads(path.read_text(encoding="utf-8"))["seconds"]
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if result.get("versions", {}).get("device", "cpu") == device:
+            return result["seconds"]
     is_free = run.config.get("freeze") == "nothing"
     train, epochs = FREE[run.encoder] if is_free else TRAIN[run.phase], run.config.get("num_train_epochs", 0)
-    # A frozen encoder's states are read once and shared: source models have the most of the texts.
-    read = READ[run.encoder] if is_free or (run.phase == "source" and run.seed == 1) else 0.0
+    # A frozen encoder's states are read once and shared: the first source model has the most of the texts.
+    is_first = run.phase == "source" and run.seed == 1 and run.system == next(iter(read_yaml("plan")["sources"]))
+    read = READ[run.encoder] if is_free or is_first else 0.0
     return sum(
         START + read * texts_read(run, fold) + train * epochs * training_records(run, fold) for fold in run.folds
     )
