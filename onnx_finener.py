@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +17,10 @@ from tokenizers import Tokenizer
 from .json_finener import read_json
 from .numpy_finener import Crf, TypeChooser, pool_mentions
 from .ontology_finener import ONTOLOGY_NAME, Ontology
-from .windows_finener import FoundMention, TextEncoder, Window, mentions_of_windows, types_as_dict
+from .windows_finener import FoundMention, TextEncoder, Window, mentions_of_windows, read_windows, types_as_dict
 
 SETTINGS_NAME = "onnx.json"
 READER_NAME, TYPES_NAME, TOKENIZER_NAME = "reader.onnx", "types.onnx", "tokenizer.json"
-READ_AHEAD_TEXTS = 1024  # among so many the windows of like length are put together
 SHOWN = ("all", "path", "leaf")
 
 
@@ -100,30 +100,21 @@ class OnnxPipeline:
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"expected a text or a list of texts, got {type(text).__name__}: {text!r:.80}")
-        ontology, results = self.choosers[head].ontology, []
-        for at in range(0, len(texts), READ_AHEAD_TEXTS):
-            group = texts[at : at + READ_AHEAD_TEXTS]
-            for text, (windows, found) in zip(group, self._read(group, head, type_threshold, batch_size), strict=True):
-                mentions = mentions_of_windows(windows, found, detection_threshold)
-                results.append([_as_dict(text, m, ontology, types) for m in mentions if m.types[0]])
+        ontology, results = self.choosers[head].ontology, [[] for _ in texts]
+        overlap = self.settings["window_overlap"]
+        windows = ((at, window) for at, text in enumerate(texts) for window in self.text_encoder.read(text, overlap))
+        for at, found in read_windows(windows, partial(self._run, head=head, threshold=type_threshold), batch_size):
+            mentions = mentions_of_windows(found, detection_threshold)
+            results[at] = [_as_dict(texts[at], m, ontology, types) for m in mentions if m.types[0]]
         return results[0] if isinstance(inputs, str) else results
 
-    def _read(
-        self, texts: Sequence[str], head: str, threshold: float | None, batch_size: int
-    ) -> list[tuple[list[Window], list[list[FoundMention]]]]:
-        """Of each text its windows, and the mentions found in each of these. Windows of like length go through the graphs together."""
-        overlap = self.settings["window_overlap"]
-        of_texts = [self.text_encoder.windows(self.text_encoder.encode(text), overlap) for text in texts]
-        windows = [window for of_text in of_texts for window in of_text]
-        found: list[list[FoundMention]] = [[] for _ in windows]
-        order = sorted(range(len(windows)), key=lambda i: -len(windows[i].input_ids))
-        for at in range(0, len(order), batch_size):
-            chosen = order[at : at + batch_size]
-            for record, first, stop, score, types in self._mentions([windows[i] for i in chosen], head, threshold):
-                words = windows[chosen[record]].words
-                found[chosen[record]].append(FoundMention(words[first][0], words[stop - 1][1], score, (types,)))
-        rest = iter(found)
-        return [(of_text, [next(rest) for _ in of_text]) for of_text in of_texts]
+    def _run(self, windows: Sequence[Window], head: str, threshold: float | None) -> list[tuple[int, FoundMention]]:
+        """Runs both graphs over a batch of windows: the mentions, each with the place of its window."""
+        found = []
+        for at, first, stop, score, types in self._mentions(windows, head, threshold):
+            words = windows[at].words
+            found.append((at, FoundMention(words[first][0], words[stop - 1][1], score, (types,))))
+        return found
 
     def _mentions(
         self, windows: Sequence[Window], head: str, threshold: float | None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, islice, repeat, zip_longest
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate, repeat, zip_longest
 from numbers import Integral
 from typing import Any
 
@@ -15,9 +16,9 @@ from transformers import Pipeline
 
 from .answers_finener import Answers, heads_of_call, mention_as_dict
 from .naming_finener import TypesByName
-from .windows_finener import EncodedText, FoundMention, TextEncoder, Window, mentions_of_windows
+from .windows_finener import EncodedText, FoundMention, TextEncoder, Window, mentions_of_windows, read_windows
 
-READ_AHEAD_TEXTS = 1024  # among so many the windows of like length are put together
+READ_AHEAD_TEXTS = 1024  # of a list or iterator; among their windows those of like length are put together
 READ_AHEAD_CHARACTERS = 2**20  # fewer texts where they are long, so that memory stays bounded
 
 
@@ -36,14 +37,13 @@ class _AskedText:
         return bisect_right(self.word_starts, start) - 1, bisect_left(self.word_starts, end)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _ReadText:
-    """A text, its windows, and for each of these the words [first, stop) of the mentions that it types where they are given."""
+    """A text, its windows as they are asked for, and where mentions are given: start, end and window of each, in the order given."""
 
     asked: _AskedText
-    windows: list[Window]
-    spans: list[list[tuple[int, int]]]
-    given: list[tuple[int, int, int]] | None  # start, end and window of each mention, in the order given
+    windows: Iterable[Window]
+    given: list[tuple[int, int, int]] | None
 
 
 class FinenerPipeline(Pipeline):
@@ -125,24 +125,32 @@ class FinenerPipeline(Pipeline):
         _check_at_least_one("batch_size", size)
         mentions, in_words = asked.get("mentions"), bool(asked.get("is_split_into_words"))
         heads, shown = heads_of_call(self.types_by_name, **of_types, are_given=mentions is not None)
-        parameters = {}, {"heads": heads, "batch_size": size}, {**postprocess, "shown": shown}
+        answer = partial(self._answers, heads=heads, batch_size=size, shown=shown, **postprocess)
         if _is_one_text(inputs, in_words):
-            return self.run_single([_asked_text(inputs, mentions, in_words)], *parameters)[0]
+            return next(answer([_asked_text(inputs, mentions, in_words)]))
         is_list = isinstance(inputs, (list, tuple))
         groups = _read_ahead(iter(inputs), mentions, in_words, max(size, READ_AHEAD_TEXTS) if is_list else size)
-        results = (result for group in groups for result in self.run_single(group, *parameters))
+        results = (result for group in groups for result in answer(group))
         return list(results) if is_list else Answers(results, inputs)
 
-    def preprocess(self, texts: Sequence[_AskedText]) -> dict[str, Any]:
-        """Texts, each with the mentions that are given or None → their windows."""
-        return {"texts": [self._read(asked) for asked in texts]}
+    def _answers(
+        self, texts: Sequence[_AskedText], heads: Sequence[Any], batch_size: int, **postprocess: Any
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Each text's mentions. Of what lies between text and mentions, memory holds some windows only."""
+        windows = ((read, window) for read in map(self.preprocess, texts) for window in read.windows)
+        for read, found in read_windows(windows, partial(self.forward, heads=heads), batch_size):
+            yield list(self.postprocess(read, found, heads, **postprocess))
 
-    def _read(self, asked: _AskedText) -> _ReadText:
+    def preprocess(self, asked: _AskedText) -> _ReadText:
+        """A text → its windows, and in which of them each mention is typed that is given."""
+        overlap = self.model.config.window_overlap
+        if asked.mentions is None:
+            return _ReadText(asked, self.text_encoder.read(asked.text, overlap), None)
         encoded = self.text_encoder.encode(asked.text)
-        windows = self.text_encoder.windows(encoded, self.model.config.window_overlap)
+        windows = self.text_encoder.windows(encoded, overlap)
         n_windows, given = len(windows), []
         spans: list[list[tuple[int, int]]] = [[] for _ in windows]
-        for start, end in asked.mentions or ():
+        for start, end in asked.mentions:
             first, stop = _words_of_mention(asked.text, encoded, start, end)
             at = max(range(n_windows), key=lambda i: windows[i].margin(first, stop))
             if windows[at].margin(first, stop) < 0:  # it crosses a border: a window of its own
@@ -151,53 +159,43 @@ class FinenerPipeline(Pipeline):
                 spans.append([])
             spans[at].append((first - windows[at].first_word, stop - windows[at].first_word))
             given.append((start, end, at))
-        return _ReadText(asked, windows, spans, None if asked.mentions is None else given)
+        windows = [replace(window, spans=tuple(own)) for window, own in zip(windows, spans, strict=True)]
+        return _ReadText(asked, windows, given)
 
-    def _forward(self, inputs: dict[str, Any], heads: Sequence[Any], batch_size: int) -> dict[str, Any]:
-        """Runs the model over all windows, those of like length together; where mentions are given, over those that hold one."""
-        texts: list[_ReadText] = inputs["texts"]
-        windows = [window for read in texts for window in read.windows]
-        spans = [of_window for read in texts for of_window in read.spans]
-        is_given = texts[0].given is not None
-        found: list[list[FoundMention]] = [[] for _ in windows]
-        read = (i for i in range(len(windows)) if spans[i] or not is_given)
-        order = sorted(read, key=lambda i: -len(windows[i].input_ids))
-        for at in range(0, len(order), batch_size):
-            chosen = order[at : at + batch_size]
-            batch = self.text_encoder.pad([windows[i] for i in chosen])
-            if is_given:
-                batch["mention_spans"] = pad_sequence([torch.tensor(spans[i]) for i in chosen], True, -1)
-            output = self.model(**self.ensure_tensor_on_device(**batch))
-            kinds = zip(*(head(self.model, output) for head in heads), strict=True)
-            rows = zip(output.mention_spans.tolist(), output.mention_scores.tolist(), kinds, strict=True)
-            for (record, first, stop), score, types in rows:
-                words = windows[chosen[record]].words
-                found[chosen[record]].append(FoundMention(words[first][0], words[stop - 1][1], score, types))
-        return {"texts": texts, "found": found, "heads": heads}
+    def _forward(self, windows: Sequence[Window], heads: Sequence[Any]) -> list[tuple[int, FoundMention]]:
+        """Runs the model over a batch of windows: the mentions, each with the place of its window."""
+        batch = self.text_encoder.pad(windows)
+        if windows[0].spans is not None:
+            batch["mention_spans"] = pad_sequence([torch.tensor(window.spans) for window in windows], True, -1)
+        output = self.model(**self.ensure_tensor_on_device(**batch))
+        kinds = zip(*(head(self.model, output) for head in heads), strict=True)
+        rows = zip(output.mention_spans.tolist(), output.mention_scores.tolist(), kinds, strict=True)
+        found = []
+        for (at, first, stop), score, types in rows:
+            words = windows[at].words
+            found.append((at, FoundMention(words[first][0], words[stop - 1][1], score, types)))
+        return found
 
     def postprocess(
-        self, outputs: dict[str, Any], shown: str, detection_threshold: float | None = None
-    ) -> list[list[dict]]:
-        """Joins each text's windows and writes its mentions as plain dicts."""
-        if detection_threshold is None:
-            detection_threshold = self.model.config.detection_threshold
-        found, heads, results = iter(outputs["found"]), outputs["heads"], []
-        for read in outputs["texts"]:
-            of_windows, asked = list(islice(found, len(read.windows))), read.asked
-            if read.given is None:
-                mentions = mentions_of_windows(read.windows, of_windows, detection_threshold)
-            else:
-                rows = [iter(of_window) for of_window in of_windows]
-                typed = ((start, end, next(rows[at])) for start, end, at in read.given)
-                mentions = [FoundMention(start, end, m.score, m.types) for start, end, m in typed]
-            results.append(
-                [
-                    mention_as_dict(asked.text, m, heads, shown, asked.words_of(m.start, m.end))
-                    for m in mentions
-                    if m.types[0]
-                ]
-            )
-        return results
+        self,
+        read: _ReadText,
+        found: Iterable[tuple[Window, list[FoundMention]]],
+        heads: Sequence[Any],
+        shown: str,
+        detection_threshold: float | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Joins what a text's windows found, and writes its mentions as plain dicts."""
+        asked = read.asked
+        if read.given is not None:
+            rows = [iter(of_window) for _, of_window in found]
+            typed = ((start, end, next(rows[at])) for start, end, at in read.given)
+            mentions = (FoundMention(start, end, m.score, m.types) for start, end, m in typed)
+        else:
+            least = self.model.config.detection_threshold if detection_threshold is None else detection_threshold
+            mentions = mentions_of_windows(found, least)
+        for m in mentions:
+            if m.types[0]:
+                yield mention_as_dict(asked.text, m, heads, shown, asked.words_of(m.start, m.end))
 
 
 def _check_at_least_one(name: str, value: Any) -> None:

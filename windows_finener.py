@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 HALF_PAIRS = re.compile("[\ud800-\udfff]")  # halves of surrogate pairs, which a broken JSON string may hold
 MAX_TOKENS = 512  # of a window, special ones included
+PART_CHARACTERS = 2**16  # of a long text are tokenized at a time
+READ_AHEAD_TOKENS = 2**16  # among windows of so many sub-tokens those of like length go through the model together
+PROBE = "Ann left the old town of New York in 1518, by train."  # shows whether a tokenizer reads a text in parts
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class Window:
     input_ids: tuple[int, ...]  # sub-tokens, special ones included
     word_starts: tuple[int, ...]  # index in input_ids of each word's first sub-token
     shapes: tuple[tuple[float, ...], ...]  # the F shape features of each word
+    spans: tuple[tuple[int, int], ...] | None = (
+        None  # its words [first, stop) to type; None: the mentions that are found
+    )
 
     def margin(self, first: int, stop: int) -> int:
         """Words between the text's words [first, stop) and the nearer end of the window; below 0 where it lacks some of them."""
@@ -50,6 +56,18 @@ class EncodedText:
     pieces: list[tuple[int, int]]
     shapes: list[tuple[float, ...]]
     dropped_words: int
+
+    def joined(self, first: int, part: EncodedText, at: int) -> EncodedText:
+        """The words from ``first`` on, and those of the text's next part, which starts at character ``at``."""
+        begin = self.pieces[first][0] if first < len(self.words) else len(self.ids)
+        shift = len(self.ids) - begin
+        return EncodedText(
+            self.words[first:] + [(start + at, end + at) for start, end in part.words],
+            self.ids[begin:] + part.ids,
+            [(a - begin, b - begin) for a, b in self.pieces[first:]] + [(a + shift, b + shift) for a, b in part.pieces],
+            self.shapes[first:] + part.shapes,
+            self.dropped_words + part.dropped_words,
+        )
 
     def word_spans(self, mentions: Iterable[Mapping[str, Any]]) -> list[tuple[int, int] | None]:
         """First word and one past the last of each mention; None where its boundary falls inside a word."""
@@ -84,6 +102,21 @@ class TextEncoder:
         self.prefix, self.suffix = whole[:at], whole[at + len(plain) :]
         self.room = self.max_tokens - len(self.prefix) - len(self.suffix)  # sub-tokens beside the special ones
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.seam = self._seam()
+
+    def _seam(self) -> re.Pattern[str] | None:
+        """Where a text may be cut without a change of its sub-tokens: before a blank or line break. None: nowhere."""
+
+        def ids(text: str) -> list[int]:
+            return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+        def may_cut(blank: str) -> bool:
+            words = PROBE.split()
+            parts = [words[0], *(blank + word for word in words[1:])]
+            return ids("".join(parts)) == [i for part in parts for i in ids(part)]
+
+        blanks = "".join(filter(may_cut, " \n"))
+        return re.compile(rf"(?<=[\w.,;:!?。，、！？])[{blanks}](?=\w)") if blanks else None
 
     def encode(self, text: str) -> EncodedText:
         """Tokenizes a text of any length, without cutting it."""
@@ -153,13 +186,39 @@ class TextEncoder:
 
     def windows(self, encoded: EncodedText, overlap: int) -> list[Window]:
         """Windows that cover a text, neighbours sharing ``overlap`` words; one empty window for a text without words."""
-        windows, first = [], 0
-        while True:
-            stop = self.end_of_window(encoded, first) if encoded.words else 0
-            windows.append(self.window(encoded, first, stop))
-            if stop >= len(encoded.words):
-                return windows
-            first = max(first + 1, stop - min(overlap, (stop - first) // 2))
+        return list(self._windows(iter([(0, encoded)]), overlap))
+
+    def read(self, text: str, overlap: int) -> Iterator[Window]:
+        """The windows of a text of any length, each made as it is asked for; memory holds a part of some ``PART_CHARACTERS``.
+
+        They are those of :meth:`windows`. Only a run of text without a blank, or a tokenizer that looks across blanks, makes larger parts.
+        """
+        return self._windows(self._parts(text), overlap)
+
+    def _parts(self, text: str) -> Iterator[tuple[int, EncodedText]]:
+        """A text's parts, each with the character where it starts."""
+        at, end = 0, None
+        while at != end:
+            seam = self.seam.search(text, at + PART_CHARACTERS) if self.seam else None
+            end = len(text) if seam is None else seam.start()
+            yield at, self.encode(text[at:end])
+            at, end = end, len(text)
+
+    def _windows(self, parts: Iterator[tuple[int, EncodedText]], overlap: int) -> Iterator[Window]:
+        held, gone, first = EncodedText([], [], [], [], 0), 0, 0
+        following = next(parts)
+        while following is not None:
+            (at, part), following = following, next(parts, None)
+            held, gone, first = held.joined(first, part, at), gone + first, 0
+            while True:
+                stop = self.end_of_window(held, first) if held.words else 0
+                if stop == len(held.words) and following is not None:
+                    break  # its end lies in the next part
+                window = self.window(held, first, stop)
+                yield replace(window, first_word=gone + first)
+                if stop == len(held.words):
+                    return
+                first = max(first + 1, stop - min(overlap, (stop - first) // 2))
 
     def arrays(self, windows: Sequence[Window]) -> dict[str, np.ndarray]:
         """Windows → ``input_ids``, ``attention_mask`` (B, T), ``word_starts`` (B, W), ``word_shapes`` (B, W, F)."""
@@ -196,37 +255,103 @@ class FoundMention:
     types: tuple[dict[str, float], ...]
 
 
-def mentions_of_windows(
-    windows: Sequence[Window], found: Sequence[Sequence[FoundMention]], threshold: float = 0.0
-) -> list[FoundMention]:
-    """Joins the mentions of overlapping windows, in order: those that reach into the middle part of the window that found them.
-
-    Of mentions that overlap the stronger stays. One that overlaps none that stays is never lost.
+def read_windows(
+    windows: Iterable[tuple[Any, Window]],
+    run: Callable[[list[Window]], Iterable[tuple[int, FoundMention]]],
+    batch_size: int,
+) -> Iterator[tuple[Any, Iterator[tuple[Window, list[FoundMention]]]]]:
+    """Each text with its windows and what a model finds in them, in order, as they are asked for.
 
     Args:
-        windows: of one text, in order. found: for each window its mentions. threshold: least score, in [0, 1].
+        windows: those of each text in order, with the text. One that has no span to type is not run.
+        run: gives the mentions of a batch, each with its window's place in the batch.
+        batch_size: most windows of a batch.
+    """
+    rows = (row for block in _blocks(windows, batch_size) for row in _found_in(block, run, batch_size))
+    for text, of_text in groupby(rows, key=lambda row: row[0]):
+        yield text, ((window, found) for _, window, found in of_text)
+
+
+def _blocks(windows: Iterable[tuple[Any, Window]], batch_size: int) -> Iterator[list[tuple[Any, Window]]]:
+    block, n_tokens = [], 0
+    for text, window in windows:
+        block.append((text, window))
+        n_tokens += len(window.input_ids)
+        if len(block) >= batch_size and n_tokens >= READ_AHEAD_TOKENS:
+            yield block
+            block, n_tokens = [], 0
+    if block:
+        yield block
+
+
+def _found_in(
+    block: list[tuple[Any, Window]], run: Callable, batch_size: int
+) -> Iterator[tuple[Any, Window, list[FoundMention]]]:
+    """What is found in each window of a block; those of like length go through the model together."""
+    found: list[list[FoundMention]] = [[] for _ in block]
+    order = sorted((i for i, (_, w) in enumerate(block) if w.spans != ()), key=lambda i: -len(block[i][1].input_ids))
+    for at in range(0, len(order), batch_size):
+        chosen = order[at : at + batch_size]
+        for place, mention in run([block[i][1] for i in chosen]):
+            found[chosen[place]].append(mention)
+    return ((text, window, mentions) for (text, window), mentions in zip(block, found, strict=True))
+
+
+def mentions_of_windows(
+    found: Iterable[tuple[Window, Sequence[FoundMention]]], threshold: float = 0.0
+) -> Iterator[FoundMention]:
+    """Joins the mentions of overlapping windows, in order: those that reach into the middle part of the window that found them.
+
+    Of mentions that overlap the stronger stays. One that overlaps none that stays is never lost. Each is given as soon as later windows
+    can't change it. Neighbours halve the words that they share, so that each has its middle part; a text's ends are open.
+
+    Args:
+        found: a text's windows in order, each with its mentions. threshold: least score, in [0, 1].
     """
     candidates: dict[tuple[int, int], FoundMention] = {}
-    for (low, high), mentions in zip(_middle_parts(windows), found, strict=True):
+    stays: list[FoundMention] = []
+    rows, low = iter(found), 0
+    row = next(rows, None)
+    while row is not None:
+        (window, mentions), row = row, next(rows, None)
+        high, border = (inf, inf) if row is None else (_middle(window, row[0]), row[0].words[0][0])
         for mention in mentions:
             if mention.score >= threshold and mention.start < high and mention.end > low:
                 candidates.setdefault((mention.start, mention.end), mention)
-    kept: list[FoundMention] = []  # by place
-    for mention in sorted(candidates.values(), key=lambda m: -m.score):
+        settled, candidates = _settle(candidates.values(), border)
+        stays = sorted([*stays, *settled], key=lambda m: m.start)
+        reached = min((start for start, _ in candidates), default=inf)
+        yield from (mention for mention in stays if mention.start < reached)
+        stays = [mention for mention in stays if mention.start > reached]
+        low = high
+
+
+def _middle(left: Window, right: Window) -> int:
+    """The character where the middle part of a window ends and that of the next begins."""
+    middle = (right.first_word + left.first_word + len(left.words)) // 2
+    return right.words[min(middle - right.first_word, len(right.words) - 1)][0]
+
+
+def _settle(
+    mentions: Iterable[FoundMention], border: float
+) -> tuple[list[FoundMention], dict[tuple[int, int], FoundMention]]:
+    """Those that stay whatever follows, by place, and by their places those of which that can't be said yet.
+
+    Of mentions that overlap the stronger stays, of equally strong ones the first. What follows starts at ``border`` or after it.
+    """
+    kept: list[FoundMention] = []
+    waiting: dict[tuple[int, int], FoundMention] = {}
+    for mention in sorted(mentions, key=lambda m: -m.score):
         at = bisect_left(kept, mention.start, key=lambda m: m.start)
         is_free_before = at == 0 or kept[at - 1].end <= mention.start
-        if is_free_before and (at == len(kept) or mention.end <= kept[at].start):
+        if not is_free_before or (at < len(kept) and kept[at].start < mention.end):
+            continue
+        is_open = mention.end > border
+        if is_open or any(start < mention.end and mention.start < end for start, end in waiting):
+            waiting[mention.start, mention.end] = mention
+        else:
             kept.insert(at, mention)
-    return kept
-
-
-def _middle_parts(windows: Sequence[Window]) -> list[tuple[float, float]]:
-    """Characters [low, high) of each window's middle part: neighbours halve the words that they share, and a text's ends are open."""
-    middles = []
-    for left, right in pairwise(windows):
-        middle = (right.first_word + left.first_word + len(left.words)) // 2
-        middles.append(right.words[min(middle - right.first_word, len(right.words) - 1)][0])
-    return list(zip([0, *middles], [*middles, inf], strict=True))
+    return kept, waiting
 
 
 def types_as_dict(types: Mapping[str, float], ontology: Ontology, shown: str) -> dict[str, Any]:

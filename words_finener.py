@@ -35,7 +35,7 @@ def split_words(text: str) -> list[tuple[int, int]]:
     return words
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=2**16)
 def word_shape(word: str) -> tuple[float, ...]:
     """What a lower-casing encoder cannot see of a word: F features of 0 or 1."""
     first_upper, has_letter = word[0].isupper(), any(c.isalpha() for c in word)
@@ -52,4 +52,10 @@ def word_shape(word: str) -> tuple[float, ...]:
         word in ".!?:;\"'“”‘’()[]",
         any(ord(c) > 127 for c in word),
     )
+    return _as_floats(features)
+
+
+@lru_cache
+def _as_floats(features: tuple[bool, ...]) -> tuple[float, ...]:
+    """One tuple for all words of a shape."""
     return tuple(map(float, features))

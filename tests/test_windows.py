@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
 import torch
+from tokenizers import normalizers
 
-from finener.layers_finener import I
+from finener import windows_finener
+from finener.layers_finener import B, I
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.pipeline_finener import FinenerPipeline
 from finener.windows_finener import FoundMention, Window, mentions_of_windows
 
 import tiny
-from texts import check, encoder_of, long_text, windows_of
+from texts import ODD_TEXTS, RANDOM_TEXTS, check, encoder_of, long_text, windows_of
+
+
+def joined(windows: list[Window], found: list[list[FoundMention]], threshold: float = 0.0) -> list[FoundMention]:
+    return list(mentions_of_windows(zip(windows, found, strict=True), threshold))
+
 
 LIMITS = {"words": (7, 64), "sub-tokens": (50, 12), "both": (4, 20)}
 
@@ -32,14 +40,14 @@ def test_every_word_of_a_long_text_is_in_the_middle_part_of_exactly_one_window(a
     assert all(1 <= len(w.words) <= words and len(w.input_ids) <= tokens for w in windows)
     assert all(w.words == tuple(every[w.first_word : w.first_word + len(w.words)]) for w in windows)
     found = [[FoundMention(start, end, 0.5, {"t": 0.5}) for start, end in w.words] for w in windows]
-    assert [(m.start, m.end) for m in mentions_of_windows(windows, found)] == every
+    assert [(m.start, m.end) for m in joined(windows, found)] == every
 
 
 def test_neighbouring_windows_share_the_overlap_and_a_word_is_taken_where_more_is_around_it(tokenizer):
     windows = windows_of(encoder_of(tokenizer, words=10, tokens=64), "a " * 30, overlap=4)
     assert [(w.first_word, len(w.words)) for w in windows] == [(0, 10), (6, 10), (12, 10), (18, 10), (24, 6)]
     found = [[FoundMention(start, end, 0.5, {str(i): 1.0}) for start, end in w.words] for i, w in enumerate(windows)]
-    source = [int(*m.types) for m in mentions_of_windows(windows, found)]
+    source = [int(*m.types) for m in joined(windows, found)]
     assert source == [0] * 8 + [1] * 6 + [2] * 6 + [3] * 6 + [4] * 4
 
 
@@ -75,7 +83,7 @@ def test_a_mention_that_reaches_over_the_middle_hides_all_that_the_next_window_f
     windows = [a_window(0, 20), a_window(4, 20)]  # the words 4 … 19 are in both, the middle is at word 12
     long = FoundMention(2 * 10, 2 * 19 + 1, 0.9, {"long": 1.0})
     short = [FoundMention(2 * i, 2 * i + 1, 0.5, {str(i): 1.0}) for i in range(12, 24)]
-    kept = mentions_of_windows(windows, [[long], short])
+    kept = joined(windows, [[long], short])
     assert kept == [long, *short[8:]]
 
 
@@ -92,19 +100,19 @@ def test_a_mention_below_the_threshold_takes_no_other_ones_place(weak_first):
     if not weak_first:
         weak, strong = mention(12, 16, 0.3), mention(10, 14, 0.9)
     found = [[weak], [strong]] if weak_first else [[strong], [weak]]
-    assert mentions_of_windows(SEAM, found, threshold=0.5) == [strong]
+    assert joined(SEAM, found, threshold=0.5) == [strong]
 
 
 def test_of_mentions_that_overlap_at_a_seam_the_stronger_stays_wherever_it_begins():
     left, right = mention(9, 14, 0.6), mention(13, 16, 0.9)
-    assert mentions_of_windows(SEAM, [[left], [right]]) == [right]
+    assert joined(SEAM, [[left], [right]]) == [right]
     left, right = mention(9, 14, 0.9), mention(13, 16, 0.6)
-    assert mentions_of_windows(SEAM, [[left], [right]]) == [left]
+    assert joined(SEAM, [[left], [right]]) == [left]
 
 
 def test_a_mention_that_each_window_begins_on_the_others_side_is_not_lost():
     left, right = mention(12, 14, 0.7), mention(11, 14, 0.9)
-    assert mentions_of_windows(SEAM, [[left], [right]]) == [right]
+    assert joined(SEAM, [[left], [right]]) == [right]
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -116,7 +124,7 @@ def test_no_mention_is_lost_but_to_a_stronger_one_that_stays(seed):
         edges = sorted(rng.sample(range(window.first_word, window.first_word + 21), 12))
         found.append([mention(a, b, rng.random()) for a, b in zip(edges[::2], edges[1::2], strict=True)])
     threshold = rng.random() / 2
-    kept = mentions_of_windows(windows, found, threshold)
+    kept = joined(windows, found, threshold)
     assert kept == sorted(kept, key=lambda m: m.start)
     assert all(a.end <= b.start for a, b in pairwise(kept))
     middles = [(0, 2 * 14), (2 * 14, 2 * 22), (2 * 22, 2 * 36)]
@@ -124,6 +132,104 @@ def test_no_mention_is_lost_but_to_a_stronger_one_that_stays(seed):
         for m in mentions:
             if m.score >= threshold and low <= m.start and m.end <= high and m not in kept:
                 assert any(k.start < m.end and k.end > m.start and k.score > m.score for k in kept)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_mentions_are_joined_while_windows_come_as_when_all_are_there(seed):
+    rng = random.Random(seed)
+    firsts = [0]
+    while len(firsts) < 40:
+        firsts.append(firsts[-1] + rng.choice([1, 4, 10, 19, 20]))
+    windows = [a_window(first, 20) for first in firsts]
+    found = []
+    for window in windows:
+        n_edges = rng.choice([2, 8, 16])
+        edges = sorted(rng.sample(range(window.first_word, window.first_word + 21), n_edges))
+        scores = rng.choices([0.2, 0.5, 0.9], k=len(edges) // 2)  # many are equally strong
+        found.append([mention(*place) for place in zip(edges[::2], edges[1::2], scores, strict=True)])
+    seams = [2 * ((a.first_word + 20 + b.first_word) // 2) for a, b in pairwise(windows)]
+    middles = zip([0, *seams], [*seams, 10**6], found, strict=True)
+    reaching = [m for low, high, of_window in middles for m in of_window if m.start < high and m.end > low]
+    kept: list[FoundMention] = []
+    for m in sorted(reaching, key=lambda m: -m.score):
+        if all(m.end <= k.start or k.end <= m.start for k in kept):
+            kept.append(m)
+    assert joined(windows, found) == sorted(kept, key=lambda m: m.start)
+
+
+def test_a_mention_is_given_as_soon_as_no_later_window_can_touch_it():
+    windows = [a_window(first, 20) for first in range(0, 160, 16)]
+    asked = []
+
+    def rows() -> Iterator[tuple[Window, list[FoundMention]]]:
+        for window in windows:
+            asked.append(window)
+            yield window, [mention(window.first_word + 5, window.first_word + 7, 0.5)]
+
+    behind = [len(asked) - i for i, _ in enumerate(mentions_of_windows(rows()))]
+    assert len(behind) == 10 and max(behind) == 2
+
+
+def test_mentions_that_each_overlap_the_next_do_not_wait_for_the_last():
+    windows = [a_window(first, 20) for first in range(0, 4800, 16)]
+    found = [[mention(w.first_word, w.first_word + 20, 0.5 + 0.4 * (i % 3 == 1))] for i, w in enumerate(windows)]
+    behind = -1
+
+    def rows() -> Iterator[tuple[Window, list[FoundMention]]]:
+        nonlocal behind
+        for row in zip(windows, found, strict=True):
+            behind += 1
+            yield row
+
+    waits = [behind - 3 * i for i, _ in enumerate(mentions_of_windows(rows()))]
+    assert len(waits) == 100 and max(waits) == 3
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_a_text_read_in_parts_has_the_windows_of_the_whole(any_tokenizer, limits, monkeypatch):
+    monkeypatch.setattr(windows_finener, "PART_CHARACTERS", 30)
+    encoder = encoder_of(any_tokenizer, *LIMITS[limits])
+    texts = [*ODD_TEXTS.values(), *RANDOM_TEXTS, "", "  ", "x" * 90, "a  b\n\nc [MASK] d <mask> e. F " * 9]
+    texts += [
+        long_text(200),
+        " ".join(texts),
+        "\n".join(texts),
+        long_text(60).replace(" ", "\n"),
+        long_text(60).replace(" ", "\t"),
+    ]
+    for text in texts:
+        assert list(encoder.read(text, 3)) == encoder.windows(encoder.encode(text), 3)
+    assert len(list(encoder._parts(long_text(200)))) > 20
+
+
+def test_a_tokenizer_that_looks_across_blanks_reads_a_text_whole():
+    tokenizer = tiny.unigram_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Prepend("x")  # to each text that it is given
+    assert len(list(encoder_of(tokenizer)._parts(long_text(20_000)))) == 1
+    assert len(list(encoder_of(tiny.unigram_tokenizer())._parts(long_text(20_000)))) == 2
+
+
+@pytest.mark.parametrize("finds", [True, False])
+def test_memory_grows_with_the_answer_alone(model, tokenizer, monkeypatch, finds):
+    monkeypatch.setattr(windows_finener, "PART_CHARACTERS", 2**10)
+    monkeypatch.setattr(windows_finener, "READ_AHEAD_TOKENS", 2**9)
+    with torch.no_grad():
+        model.tagger.bias[B] = 1.0 if finds else -100.0
+    pipe = FinenerPipeline(model=model, tokenizer=tokenizer)
+
+    def beside_answer(n_words: int) -> int:
+        """The most bytes that were held at once, less those of the answer."""
+        text = long_text(n_words)
+        tracemalloc.start()
+        answer = pipe(text, batch_size=16)
+        kept, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (len(answer) > n_words / 50) == finds
+        return peak - kept
+
+    beside_answer(500)  # caches fill
+    growth = beside_answer(4_000) - beside_answer(500)
+    assert growth < 3_500 * 100  # bytes; the words, sub-tokens and windows of the whole text are several times as much
 
 
 @pytest.mark.parametrize("limits", LIMITS)
