@@ -12,6 +12,15 @@ from transformers import pipeline
 
 MOST_TEXTS = 1024  # of a request
 MOST_CHARACTERS = 2**20  # of all its texts
+MOST_TYPES = 1024  # that it asks for; the names of those that the model does not know are read by it too
+MOST_TYPE_CHARACTERS = 2**16  # of all their names
+MOST = {"batch_size": 256, "top_k": 100}  # so that one request can't take all memory
+STRATEGIES = (
+    "simple",
+    "first",
+    "average",
+    "max",
+)  # which the Hub's clients name; to mentions, that are whole, they are all the same
 
 EXPECTED = 'expected {"inputs": "a text", "parameters": {…}}, with a text or a list of texts'
 
@@ -46,12 +55,13 @@ class EndpointHandler:
         Args:
             data: ``{"inputs": text or texts, "parameters": {…}}``; the parameters are those of the pipeline's call, numbers may be strings,
                 and ``null`` is as if it were not there. Of the parameters that the Hub's clients send to any token classifier,
-                ``ignore_labels`` leaves out mentions whose ``entity_group`` is among them; ``aggregation_strategy`` and ``stride`` change
-                nothing, for mentions are whole and texts of any length are read in overlapping windows. ``{"instances": [text, …]}``, or
-                a list of ``{"inputs": text}``, is answered ``{"predictions": [mentions, …]}``.
+                ``ignore_labels`` leaves out mentions whose ``entity_group`` is among them (a list, or in a query ``per,gpe``);
+                ``aggregation_strategy`` and ``stride`` change nothing, for mentions are whole and texts of any length are read in
+                overlapping windows. ``{"instances": [text, …]}``, or a list of ``{"inputs": text}``, is answered
+                ``{"predictions": [mentions, …]}``.
 
         Raises:
-            ValueError, TypeError: on another form, another parameter or value, or too much text.
+            ValueError, TypeError: on another form, another parameter or value, or too much of something.
         """
         if not isinstance(data, Mapping):
             raise ValueError(f"{EXPECTED}; got {type(data).__name__}")
@@ -80,13 +90,38 @@ def _read_parameters(given: Any) -> dict[str, Any]:
     if given is not None and not isinstance(given, Mapping):
         raise ValueError(f'expected "parameters" to be an object such as {{"top_k": 3}}; got {given!r:.80}')
     read = {name: _read_value(name, value) for name, value in (given or {}).items() if value is not None}
-    if read.pop("aggregation_strategy", "simple") == "none":
-        raise ValueError("aggregation_strategy 'none' is not there: mentions are whole, leave the parameter out")
+    if (strategy := read.pop("aggregation_strategy", "simple")) not in STRATEGIES:
+        raise ValueError(
+            f"aggregation_strategy {strategy!r:.80} is not there: mentions are whole, leave the parameter out"
+        )
     read.pop("stride", None)
-    labels = read.get("ignore_labels", [])
+    if "ignore_labels" in read:
+        read["ignore_labels"] = _labels(read["ignore_labels"])
+    for name, most in MOST.items():
+        if isinstance(read.get(name), int) and read[name] > most:
+            raise ValueError(f"{name} of a request must be at most {most}, got {read[name]}")
+    if "types" in read:
+        _check_types(read["types"])
+    return read
+
+
+def _labels(given: Any) -> list[str]:
+    labels = given.split(",") if isinstance(given, str) else given
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ValueError(f"ignore_labels must be a list of types, got {labels!r:.80}")
-    return read
+    return [label.strip() for label in labels]
+
+
+def _check_types(given: Any) -> None:
+    types = [given] if isinstance(given, str) else given
+    if not isinstance(types, list) or not all(isinstance(name, str) for name in types):
+        raise ValueError(f'types must be a text or a list of texts such as ["astronomer", "city"], got {given!r:.80}')
+    characters = sum(map(len, types))
+    if len(types) > MOST_TYPES or characters > MOST_TYPE_CHARACTERS:
+        raise ValueError(
+            f"a request may ask for {MOST_TYPES:,} types of {MOST_TYPE_CHARACTERS:,} characters in all; "
+            f"got {len(types):,} of {characters:,}"
+        )
 
 
 def _read_value(name: str, value: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -43,7 +43,7 @@ def ontology_of_names(types: Any) -> Ontology:
     if isinstance(types, Ontology):
         return types
     expected = 'types=["astronomer", "space telescope"] or types=Ontology.from_tsv("my_types.tsv")'
-    if isinstance(types, str) or not isinstance(types, Iterable):
+    if isinstance(types, (str, Mapping)) or not isinstance(types, Iterable):
         raise TypeError(f"types must be a list of names or an Ontology, got {types!r}: {expected}")
     names = list(types)
     if bad := [name for name in names if not isinstance(name, str)]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -18,10 +23,15 @@ TEXTS = [long_text(9, seed) for seed in range(4)]
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory) -> EndpointHandler:
+def folder(tmp_path_factory) -> Path:
     folder, tokenizer = tmp_path_factory.mktemp("saved"), tiny.wordpiece_tokenizer(lowercase=False)
     tiny.tiny_model(tokenizer, target=True).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(folder) -> EndpointHandler:
     return EndpointHandler(str(folder))
 
 
@@ -73,8 +83,16 @@ def test_what_clients_send_to_any_token_classifier_is_understood(served):
         ({"instances": "New York"}, 'expected {"instances"'),
         ({"instances": [{"text": "New York"}]}, "got None among the texts"),
         ({"inputs": "x", "parameters": [1]}, 'expected "parameters" to be an object'),
-        ({"inputs": "x", "parameters": {"aggregation_strategy": "none"}}, "mentions are whole"),
-        ({"inputs": "x", "parameters": {"ignore_labels": "per"}}, "ignore_labels must be a list of types, got 'per'"),
+        ({"inputs": "x", "parameters": {"aggregation_strategy": "none"}}, "'none' is not there: mentions are whole"),
+        ({"inputs": "x", "parameters": {"aggregation_strategy": 5}}, "aggregation_strategy 5 is not there"),
+        ({"inputs": "x", "parameters": {"ignore_labels": ["per", 3]}}, "ignore_labels must be a list of types"),
+        ({"inputs": "x", "parameters": {"ignore_labels": {"per": 1}}}, "ignore_labels must be a list of types"),
+        ({"inputs": "x", "parameters": {"types": {"per": 1}}}, "types must be a text or a list of texts such as"),
+        ({"inputs": "x", "parameters": {"types": ["per", 3]}}, "types must be a text or a list of texts such as"),
+        ({"inputs": "x", "parameters": {"types": ["a"] * 1025}}, "ask for 1,024 types of .* got 1,025 of 1,025"),
+        ({"inputs": "x", "parameters": {"types": ["a" * 70_000]}}, "65,536 characters in all; got 1 of 70,000"),
+        ({"inputs": "x", "parameters": {"batch_size": "257"}}, "batch_size of a request must be at most 256, got 257"),
+        ({"inputs": "x", "parameters": {"top_k": 101}}, "top_k of a request must be at most 100, got 101"),
         ({"inputs": "x", "parameters": {"top_k": "two"}}, "top_k must be a whole number, got 'two'"),
         ({"inputs": "x", "parameters": {"is_split_into_words": "maybe"}}, "is_split_into_words must be true or false"),
         ({"inputs": "x", "parameters": {"batch_size": "-1"}}, "batch_size must be a whole number of at least 1"),
@@ -102,6 +120,47 @@ def test_a_request_has_a_largest_size(served, monkeypatch):
         served({"inputs": ["x " * 50, "y"]})
     with pytest.raises(ValueError, match="got 1,025 of 0"):
         served({"inputs": [""] * 1025})
+
+
+@pytest.fixture(scope="module")
+def post(folder) -> Callable[..., tuple[int, Any]]:
+    """What a server answers that loads a folder's ``handler.py`` by its path and gives it the JSON of a request and its query."""
+    spec = importlib.util.spec_from_file_location("handler.EndpointHandler", folder / "handler.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    handler = module.EndpointHandler(str(folder))
+
+    def post(body: bytes, query: str = "") -> tuple[int, Any]:
+        try:
+            data = json.loads(body)
+            if query and "parameters" not in data:
+                data["parameters"] = {k: {"true": True, "false": False}.get(v, v) for k, v in parse_qsl(query)}
+            status, answer = 200, handler(data)
+        except Exception as error:
+            status, answer = 400, {"error": str(error)}
+        return status, json.loads(json.dumps(answer, allow_nan=False))
+
+    return post
+
+
+def test_the_folders_own_handler_answers_what_comes_over_the_wire(post, served):
+    text = json.dumps({"inputs": TEXTS[0]}).encode()
+    assert post(text) == (200, served({"inputs": TEXTS[0]}))
+    asked = {"top_k": 2, "type_threshold": 0.1, "is_split_into_words": False}
+    status, answer = post(text, "top_k=2&type_threshold=0.1&is_split_into_words=false")
+    assert (status, answer) == (200, served.pipeline(TEXTS[0], **asked))
+    groups = {m["entity_group"] for m in served({"inputs": TEXTS[0]})}
+    assert len(groups) > 1 and post(text, f"ignore_labels={', '.join(groups)}") == (200, [])
+    assert post('{"inputs": "東京 😀 Frida"}'.encode())[1] == served({"inputs": "東京 😀 Frida"})
+    assert post(b'{"inputs": []}') == (200, []) and post(b'{"instances": []}') == (200, {"predictions": []})
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{bad", b"5", b"null", b'"inputs"', b'["inputs"]', b"{}", b'{"inputs": {"inputs": "x"}}']
+)
+def test_what_is_no_request_is_an_error_of_one_line(post, body):
+    status, answer = post(body)
+    assert status == 400 and 0 < len(answer["error"]) < 300 and "\n" not in answer["error"]
 
 
 def test_an_older_transformers_is_told_what_to_do(tmp_path):
