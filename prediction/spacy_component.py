@@ -5,6 +5,7 @@ Needs spaCy, an extra of this package.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -88,10 +89,16 @@ class FinenerComponent(Pipe):
         self.arguments = dict(arguments or {})
         self.spans_key, self.set_ents = spans_key, set_ents
         self._ner: FinenerPipeline | None = None
+        self._process = os.getpid()
 
     @property
     def ner(self) -> FinenerPipeline:
         """The pipeline. It is loaded when it is first asked for: a saved spaCy pipeline names a model that need not be there any more."""
+        if self._process != os.getpid():  # one of several processes of ``nlp.pipe``
+            import torch
+
+            torch.set_num_threads(1)  # a fork lacks the threads that its parent had, and would wait for them for ever
+            self._process = os.getpid()
         if self._ner is None:
             self._ner = self._load(self.model)
         return self._ner

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import shutil
 import subprocess
@@ -176,6 +178,39 @@ def test_arguments_are_those_of_the_calls(model_folder, nlp):
     by_head = blank(model_folder, arguments={"head": "source", "detection_threshold": 0.0})(text)
     assert {e.label_ for e in by_head.ents} <= set(tiny.two_parent_ontology().ids) and by_head.ents
     assert not {e.label_ for e in nlp(text).ents} & set(tiny.two_parent_ontology().ids)
+
+
+PROCESSES = """
+import json, multiprocessing, sys
+import spacy, torch
+
+def facts(doc):
+    group = doc.spans["finener"]
+    ents = [[e.start, e.end, e.label_, sorted(e._.types), round(e._.score, 4)] for e in doc.ents]
+    return ents + [[s.start, s.end, s.label_, round(float(x), 4)] for s, x in zip(group, group.attrs["scores"], strict=True)]
+
+if __name__ == "__main__":
+    model, start, *texts = sys.argv[1:]
+    torch.set_num_threads(2)
+    multiprocessing.set_start_method(start)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("finener", config={"model": model, "device": "cpu"})
+    alone = [facts(doc) for doc in nlp.pipe(texts)]
+    shared = [facts(doc) for doc in nlp.pipe(texts, n_process=2, batch_size=2)]
+    print(json.dumps([alone, shared]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_several_processes_give_what_one_gives(model_folder, tmp_path, start):
+    (tmp_path / "processes.py").write_text(PROCESSES)
+    command = [sys.executable, "processes.py", str(model_folder), start, *TEXTS * 4]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    alone, shared = json.loads(done.stdout)
+    assert shared == alone and sum(map(len, alone)) > 20
 
 
 # -------------------------------------------------------------------- saving
