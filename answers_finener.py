@@ -1,4 +1,4 @@
-"""What a call of the pipeline asks of the types, and how a mention is written.
+"""What a call of the pipeline asks of the types, and how a mention is written. It needs no torch: an exported model answers so too.
 
 Letters in shape comments: M mentions, C types of one ontology (source or target).
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .configuration_finener import FinenerConfig
-from .naming_finener import TypesByName
 from .ontology_finener import Ontology
 from .windows_finener import FoundMention, types_as_dict
+
+if TYPE_CHECKING:
+    from .configuration_finener import FinenerConfig
+    from .naming_finener import TypesByName
 
 SHOWN = ("all", "path", "leaf")
 
@@ -55,6 +57,19 @@ class HeadTypes:
         if self.allowed is not None:
             names = set(self.ontology.closure(t for t in names if self.ontology.index(t) in self.allowed))
         return {t: score for t, score in types.items() if t in names}
+
+
+def check_fraction(name: str, value: Any) -> None:
+    """Raises ValueError where an argument is neither None nor a number in [0, 1]."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0.0 <= value <= 1.0):
+        raise ValueError(f"{name} must be a number in [0, 1], got {value!r}")
+
+
+def check_at_least_one(name: str, value: Any) -> None:
+    """Raises ValueError where an argument is no whole number of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 def heads_of_call(

@@ -231,7 +231,8 @@ class TypeDecoder:
     ) -> ChosenTypes:
         """The ``k`` assignable types of each mention at which most of the score stops, closed under ancestors.
 
-        With softmax it is the type's own probability that stops there, with sigmoid its score less the best one of its children.
+        With softmax it is the type's own probability that stops there, with sigmoid its score less the best one of its children. Of equal
+        ones the first are taken.
 
         Args:
             logits, one_type, credit: as in :meth:`scores`. k: at least 1; fewer where there are no more.
@@ -249,9 +250,11 @@ class TypeDecoder:
             raise OntologyError(
                 f"none of the types that are asked for is assignable in ontology {self.ontology.name!r}"
             )
-        best = own.masked_fill(~may_be, -1.0).topk(min(k, int(may_be.sum())), 1).indices
-        mentions = torch.arange(len(best), device=self.device).repeat_interleave(best.shape[1])
-        mentions, types = self._closed(mentions, best.flatten(), len(best))
+        own, k = own.masked_fill(~may_be, -1.0), min(k, int(may_be.sum()))
+        last = own.topk(k, 1).values[:, -1:]  # (M, 1)
+        above, tied = own > last, own == last
+        best = above | (tied & (tied.cumsum(1) <= k - above.sum(1, keepdim=True)))
+        mentions, types = self._closed(*best.nonzero(as_tuple=True), len(best))
         return ChosenTypes(mentions, types, scores[mentions, types], len(best))
 
     def _stopping(self, scores: Tensor) -> Tensor:

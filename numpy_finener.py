@@ -6,13 +6,14 @@ W words, M mentions, H state size, C types of one ontology. Spans are half-open.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from .ontology_finener import Ontology
+from .ontology_finener import Ontology, OntologyError
 
 O, B, I = range(3)  # noqa: E741
 LEAST_PROBABILITY = 1e-3  # of a type that the expected types look at; as in decoding_finener
@@ -91,6 +92,11 @@ def _spans_of_tags(tags: np.ndarray) -> np.ndarray:
     return np.stack([record, first, next_break[record, first + 1]], 1)
 
 
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-logits))
+
+
 def pool_mentions(states: np.ndarray, spans: np.ndarray) -> np.ndarray:
     """The mean of each mention's words: (B, W, H) states and (M, 3) spans → (M, H)."""
     return np.stack([states[record, first:stop].mean(0) for record, first, stop in spans])
@@ -144,9 +150,54 @@ class TypeChooser:
         found = self._path(logits, least) if self.one_type else self._several(logits, least)
         return {self.ontology.ids[i]: float(score) for i, score in found.items()}
 
+    def choose_best(self, logits: np.ndarray, k: int, allowed: Collection[int] | None = None) -> dict[str, float]:
+        """The ``k`` types of a mention at which most of the score stops, closed, from the roots down; as ``TypeDecoder`` has it.
+
+        Args:
+            logits: (C) raw. k: at least 1; fewer where there are no more. allowed: indices of the types to choose from; None: all.
+
+        Raises:
+            OntologyError: when none of ``allowed`` is assignable.
+        """
+        may_be = self.assignable.copy()
+        if allowed is not None:
+            may_be &= np.isin(np.arange(len(may_be)), list(allowed))
+        if not may_be.any():
+            raise OntologyError(
+                f"none of the types that are asked for is assignable in ontology {self.ontology.name!r}"
+            )
+        if self.one_type:
+            own = self._probabilities(logits)
+        else:
+            scores = self._all_capped(_sigmoid(logits))
+            own = self._stopping(scores)
+        order = np.argsort(np.where(may_be, -own, 1.0), kind="stable")
+        types = self._closed(order[: min(k, int(may_be.sum()))])
+        found = self._summed(own, types) if self.one_type else {i: scores[i] for i in types}
+        return {self.ontology.ids[i]: float(score) for i, score in found.items()}
+
+    @cached_property
+    def _levels(self) -> list[np.ndarray]:
+        """The edges as (n, 2) indices of child and parent, one array for each depth of the child, from the roots down."""
+        by_depth = groupby(self.ontology.edges, key=lambda edge: self.ontology.depths[edge[0]])
+        return [np.array(list(edges)) for _, edges in by_depth]
+
+    def _all_capped(self, scores: np.ndarray) -> np.ndarray:
+        """Sigmoid scores (C), each capped by those of its type's ancestors."""
+        scores = scores.copy()
+        for edges in self._levels:
+            np.minimum.at(scores, edges[:, 0], scores[edges[:, 1]])
+        return scores
+
+    def _stopping(self, scores: np.ndarray) -> np.ndarray:
+        """Coherent sigmoid scores (C), each less the best one of its type's children."""
+        below = np.zeros_like(scores)
+        for edges in self._levels:
+            np.maximum.at(below, edges[:, 1], scores[edges[:, 0]])
+        return scores - below
+
     def _several(self, logits: np.ndarray, least: np.ndarray) -> dict[int, np.float32]:
-        with np.errstate(over="ignore"):
-            scores = 1 / (1 + np.exp(-logits))
+        scores = _sigmoid(logits)
         passing = np.flatnonzero((scores >= least) & self.assignable)
         chosen = [i for i in passing if self._capped(scores, i) >= least[i]] or [self._best(scores)]
         return {i: self._capped(scores, i) for i in self._closed(chosen)}
@@ -162,15 +213,17 @@ class TypeChooser:
         return max((i for i in may_be if self._capped(scores, i) >= top), key=lambda i: (self.depths[i], -i))
 
     def _path(self, logits: np.ndarray, least: np.ndarray) -> dict[int, np.float32]:
-        said = np.exp(logits - logits.max())
-        said /= said.sum()
-        best = int(logits.argmax())
-        if self.credit is not None:
-            said = self._gold_probabilities(said)
-            best = self._best_expected(said)
+        said = self._probabilities(logits)
+        best = int(logits.argmax()) if self.credit is None else self._best_expected(said)
         scores = self._summed(said, self._closed([best]))
         passes = [i for i, s in scores.items() if (s >= least[i] and self.assignable[i]) or self.depths[i] == 0]
         return {i: scores[i] for i in self._closed(passes)}
+
+    def _probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """How likely each type is the gold one, (C)."""
+        said = np.exp(logits - logits.max())
+        said /= said.sum()
+        return said if self.credit is None else self._gold_probabilities(said)
 
     def _summed(self, probabilities: np.ndarray, types: Iterable[int]) -> dict[int, np.float32]:
         """Softmax scores, summed over each of the types and all below it."""

@@ -5,23 +5,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
+from .answers_finener import (
+    HeadTypes,
+    check_at_least_one,
+    check_fraction,
+    heads_of_call,
+    mention_as_dict,
+    ontology_of_head,
+)
 from .json_finener import read_json
 from .numpy_finener import Crf, TypeChooser, pool_mentions
 from .ontology_finener import ONTOLOGY_NAME, Ontology
-from .windows_finener import FoundMention, TextEncoder, Window, mentions_of_windows, read_windows, types_as_dict
+from .windows_finener import FoundMention, TextEncoder, Window, mentions_of_windows, read_windows
 
 SETTINGS_NAME = "onnx.json"
 READER_NAME, TYPES_NAME, TOKENIZER_NAME = "reader.onnx", "types.onnx", "tokenizer.json"
-SHOWN = ("all", "path", "leaf")
 
 
 class OnnxPipeline:
@@ -58,6 +66,8 @@ class OnnxPipeline:
         self.text_encoder = TextEncoder(self.tokenizer, window)
         self.crf = Crf(**self.settings["crf"])
         self.choosers = _choosers(read_json(folder / ONTOLOGY_NAME), self.settings)
+        ontologies = {head: chooser.ontology for head, chooser in self.choosers.items()}
+        self.config = SimpleNamespace(ontology=ontologies["source"], target_ontology=ontologies.get("target"))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         self.reader, self.types = (
@@ -70,56 +80,59 @@ class OnnxPipeline:
         inputs: str | Sequence[str],
         *,
         head: str | None = None,
-        types: str = "all",
+        types: Any = None,
         type_threshold: float | None = None,
+        top_k: int | None = None,
         detection_threshold: float | None = None,
         batch_size: int = 32,
+        **others: Any,
     ) -> list[Any]:
         """Mentions of a text, or a list of the mentions of each text.
 
         Args:
             inputs: a text, or a list of texts.
-            head: ``target`` or ``source`` types; None: the target types where the model has them.
-            types: which types come back: ``all``, the ``path`` of the best one, or each ``leaf``, the most specific ones.
+            head: ``target`` or ``source`` types (by default the target types where the model has them), or ``both``.
+            types: which types come back: ``all``, as by default, the ``path`` of the best one, or each ``leaf``, the most specific ones; or
+                one type's id, or a list of ids: only these and what is below them.
             type_threshold: least score of a type, in [0, 1], in place of the model's thresholds; mentions without any are left out.
+            top_k: so many types for each mention, with their ancestors, whatever the model's thresholds.
             detection_threshold: least probability of a mention, in [0, 1], in place of the model's.
             batch_size: most windows in one run.
 
         Returns:
             Of each text dicts as of ``FinenerPipeline``: ``entity_group``, ``label``, ``score``, ``word``, ``start`` and ``end`` (code
-            points), ``types`` and ``labels``.
+            points), ``types`` and ``labels``, and with both heads ``source``.
 
         Raises:
-            TypeError: when an input is no text. ValueError: when an argument has no such value.
+            TypeError: when an input is no text, or on another argument. ValueError: when an argument has no such value.
         """
-        head = head or next(reversed(self.choosers))
-        _check(head, tuple(self.choosers), types, type_threshold, detection_threshold, batch_size)
-        if detection_threshold is None:
-            detection_threshold = self.settings["detection_threshold"]
+        if others or callable(head):
+            refused = ", ".join(sorted(others)) or "head of your own"
+            raise TypeError(
+                f"an exported model takes no {refused}: it takes head, types, type_threshold, top_k, detection_threshold and batch_size; "
+                "given mentions, words and types by name need the whole model"
+            )
+        check_fraction("type_threshold", type_threshold)
+        check_fraction("detection_threshold", detection_threshold)
+        check_at_least_one("batch_size", batch_size)
+        if top_k is not None:
+            check_at_least_one("top_k", top_k)
+        heads, shown = heads_of_call(_NoTypesByName(self), head, types, type_threshold, top_k)
+        least = self.settings["detection_threshold"] if detection_threshold is None else detection_threshold
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"expected a text or a list of texts, got {type(text).__name__}: {text!r:.80}")
-        ontology, results = self.choosers[head].ontology, [[] for _ in texts]
+        results: list[list[dict[str, Any]]] = [[] for _ in texts]
         overlap = self.settings["window_overlap"]
         windows = ((at, window) for at, text in enumerate(texts) for window in self.text_encoder.read(text, overlap))
-        for at, found in read_windows(windows, partial(self._run, head=head, threshold=type_threshold), batch_size):
-            mentions = mentions_of_windows(found, detection_threshold)
-            results[at] = [_as_dict(texts[at], m, ontology, types) for m in mentions if m.types[0]]
+        for at, found in read_windows(windows, partial(self._run, heads=heads), batch_size):
+            mentions = (m for m in mentions_of_windows(found, least) if m.types[0])
+            results[at] = [mention_as_dict(texts[at], m, heads, shown, None) for m in mentions]
         return results[0] if isinstance(inputs, str) else results
 
-    def _run(self, windows: Sequence[Window], head: str, threshold: float | None) -> list[tuple[int, FoundMention]]:
+    def _run(self, windows: Sequence[Window], heads: Sequence[HeadTypes]) -> list[tuple[int, FoundMention]]:
         """Runs both graphs over a batch of windows: the mentions, each with the place of its window."""
-        found = []
-        for at, first, stop, score, types in self._mentions(windows, head, threshold):
-            words = windows[at].words
-            found.append((at, FoundMention(words[first][0], words[stop - 1][1], score, (types,))))
-        return found
-
-    def _mentions(
-        self, windows: Sequence[Window], head: str, threshold: float | None
-    ) -> list[tuple[int, int, int, float, dict[str, float]]]:
-        """The mentions of a batch of windows: window, first word, one past the last, probability, and types with their scores."""
         batch = self.text_encoder.arrays(windows)
         emissions, states = self.reader.run(
             ["emissions", "states"], {given.name: batch[given.name] for given in self.reader.get_inputs()}
@@ -129,11 +142,39 @@ class OnnxPipeline:
         if not len(spans):
             return []
         scores = self.crf.span_probabilities(emissions, mask, spans)
-        (logits,) = self.types.run([head], {"mentions": pool_mentions(states, spans)})
-        chosen = (self.choosers[head].choose(row, threshold) for row in logits)
-        if threshold is not None:
-            chosen = ({t: score for t, score in types.items() if score >= threshold} for types in chosen)
-        return [(*span, score, t) for span, score, t in zip(spans.tolist(), scores.tolist(), chosen, strict=True)]
+        names = [head.name for head in heads]
+        logits = self.types.run(names, {"mentions": pool_mentions(states, spans)})
+        kinds = zip(*(head(self, dict(zip(names, logits, strict=True))) for head in heads), strict=True)
+        found = []
+        for (at, first, stop), score, types in zip(spans.tolist(), scores.tolist(), kinds, strict=True):
+            words = windows[at].words
+            found.append((at, FoundMention(words[first][0], words[stop - 1][1], score, types)))
+        return found
+
+    def select_types(
+        self, logits: Mapping[str, np.ndarray], head: str, threshold: float | None = None
+    ) -> list[dict[str, float]]:
+        """The types of each mention of a head's logits (M, C), closed, from the roots down. ``threshold``: in place of the model's."""
+        return [self.choosers[head].choose(row, threshold) for row in logits[head]]
+
+    def best_types(
+        self, logits: Mapping[str, np.ndarray], head: str, k: int, allowed: Collection[int] | None = None
+    ) -> list[dict[str, float]]:
+        """As :meth:`select_types`, ``k`` types whatever their threshold: see :meth:`TypeChooser.choose_best`."""
+        return [self.choosers[head].choose_best(row, k, allowed) for row in logits[head]]
+
+
+class _NoTypesByName:
+    """Stands where the pipeline has types by name, and tells that they are not here."""
+
+    def __init__(self, model: OnnxPipeline):
+        self.model = model
+
+    def __call__(self, types: Any, threshold: float) -> Any:
+        ontology = ontology_of_head(self.model.config)
+        raise ValueError(
+            f"types by name need the whole model: expected types of {ontology.name!r} such as types={ontology.ids[:1]!r}, got {types!r:.80}"
+        )
 
 
 class _FastTokenizer:
@@ -159,39 +200,3 @@ def _choosers(types: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
         credit = types["credit"] if told["is_expected"] else None
         choosers[head] = TypeChooser(Ontology.from_dict(types[head]), told["threshold"], told["one_type"], credit)
     return choosers
-
-
-def _check(
-    head: str,
-    heads: Sequence[str],
-    types: str,
-    type_threshold: float | None,
-    detection_threshold: float | None,
-    batch_size: int,
-) -> None:
-    """Raises ValueError on an argument of a call that has no such value."""
-    for name, value, choices in (("head", head, heads), ("types", types, SHOWN)):
-        if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
-    for name, value in (("type_threshold", type_threshold), ("detection_threshold", detection_threshold)):
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if value is not None and not (is_number and 0.0 <= value <= 1.0):
-            raise ValueError(f"{name} must be a number in [0, 1], got {value!r}")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
-
-
-def _as_dict(text: str, mention: FoundMention, ontology: Ontology, shown: str) -> dict[str, Any]:
-    """A mention as ``FinenerPipeline`` gives it."""
-    (types,) = mention.types
-    told = types_as_dict(types, ontology, shown)
-    return {
-        "entity_group": told["entity_group"],
-        "label": told["label"],
-        "score": mention.score,
-        "word": text[mention.start : mention.end],
-        "start": mention.start,
-        "end": mention.end,
-        "types": told["types"],
-        "labels": told["labels"],
-    }

@@ -14,7 +14,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Pipeline
 
-from .answers_finener import Answers, heads_of_call, mention_as_dict
+from .answers_finener import Answers, check_at_least_one, check_fraction, heads_of_call, mention_as_dict
 from .naming_finener import TypesByName
 from .windows_finener import EncodedText, FoundMention, TextEncoder, Window, mentions_of_windows, read_windows
 
@@ -103,12 +103,10 @@ class FinenerPipeline(Pipeline):
                 f"unknown arguments {sorted(unknown)}: a finener pipeline takes head, types, type_threshold, top_k, detection_threshold, "
                 "mentions, is_split_into_words and batch_size"
             )
-        for name, value in {"detection_threshold": detection_threshold, "type_threshold": type_threshold}.items():
-            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if value is not None and not (is_number and 0.0 <= value <= 1.0):
-                raise ValueError(f"{name} must be a number in [0, 1], got {value!r}")
+        check_fraction("detection_threshold", detection_threshold)
+        check_fraction("type_threshold", type_threshold)
         if top_k is not None:
-            _check_at_least_one("top_k", top_k)
+            check_at_least_one("top_k", top_k)
         given = (
             {"mentions": mentions, "is_split_into_words": is_split_into_words},
             {"head": head, "types": types, "type_threshold": type_threshold, "top_k": top_k},
@@ -122,7 +120,7 @@ class FinenerPipeline(Pipeline):
         pairs = zip(defaults, self._sanitize_parameters(**kwargs), strict=True)
         asked, of_types, postprocess = ({**default, **given} for default, given in pairs)
         size = next(n for n in (batch_size, self._batch_size, 32) if n is not None)
-        _check_at_least_one("batch_size", size)
+        check_at_least_one("batch_size", size)
         mentions, in_words = asked.get("mentions"), bool(asked.get("is_split_into_words"))
         heads, shown = heads_of_call(self.types_by_name, **of_types, are_given=mentions is not None)
         answer = partial(self._answers, heads=heads, batch_size=size, shown=shown, **postprocess)
@@ -196,11 +194,6 @@ class FinenerPipeline(Pipeline):
         for m in mentions:
             if m.types[0]:
                 yield mention_as_dict(asked.text, m, heads, shown, asked.words_of(m.start, m.end))
-
-
-def _check_at_least_one(name: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 def _is_one_text(inputs: Any, in_words: bool) -> bool:

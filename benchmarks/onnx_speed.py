@@ -24,13 +24,14 @@ from typing import Any
 
 import torch
 
+from finener.answers_finener import ontology_of_head
 from finener.data_scripts.record_files import read_records
 from finener.export.onnx_folder import export_onnx, quantize_folder
 from finener.metrics.scoring import Options, judge, score
 from finener.onnx_finener import READER_NAME, TYPES_NAME, OnnxPipeline
 from finener.ontology_finener import Ontology
 from finener.paths import ROOT
-from finener.pipeline_finener import FinenerPipeline, ontology_of_head
+from finener.pipeline_finener import FinenerPipeline
 from finener.prediction.records import load_pipeline
 from finener.training.records import data_hash
 from finener.training.results import versions

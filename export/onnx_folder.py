@@ -21,12 +21,8 @@ from finener.pipeline_finener import FinenerPipeline
 
 RUNTIME = "finener_onnx"  # the package of the files that run the model
 RUNTIME_FILES = (
-    "json_finener.py",
-    "numpy_finener.py",
-    "onnx_finener.py",
-    "ontology_finener.py",
-    "windows_finener.py",
-    "words_finener.py",
+    *("answers_finener.py", "json_finener.py", "numpy_finener.py", "onnx_finener.py"),
+    *("ontology_finener.py", "windows_finener.py", "words_finener.py"),
 )
 REQUIREMENTS = "numpy>=2.0\nonnxruntime>=1.20\ntokenizers>=0.22\n"
 EXAMPLES = ("Frida Kahlo painted in Mexico City.", "The Louvre bought a portrait by Leonardo da Vinci in 1518.")

@@ -45,9 +45,9 @@ def exported(request, tmp_path_factory) -> tuple[FinenerPipeline, Path]:
     return load_pipeline(str(saved), "cpu"), folder
 
 
-def check(found: list[list[dict]], expected: list[list[dict]]) -> None:
-    """The same mentions, types and labels, in the same order, with scores within 1e-4."""
-    assert sum(map(len, expected)) > 100
+def check(found: list[list[dict]], expected: list[list[dict]], least: int = 100) -> None:
+    """The same mentions, types and labels, in the same order, with scores within 1e-4; more than ``least`` mentions."""
+    assert sum(map(len, expected)) > least
     for mentions, others in zip(found, expected, strict=True):
         assert len(mentions) == len(others)
         for mention, other in zip(mentions, others, strict=True):
@@ -69,6 +69,31 @@ def test_the_mentions_of_two_hundred_texts_are_those_of_the_model(exported, aske
     pipe, folder = exported
     assert len(TEXTS) >= 200
     check(OnnxPipeline(folder, threads=1)(TEXTS, **asked), pipe(TEXTS, **asked))
+
+
+def test_what_a_call_asks_of_the_types_is_answered_as_by_the_model(exported):
+    pipe, folder = exported
+    ner, texts = OnnxPipeline(folder, threads=1), TEXTS[-12:]
+    answers = set()
+    for asked in (
+        {"top_k": 2},
+        {"top_k": 3, "head": "source", "type_threshold": 0.05},
+        {"top_k": 1, "types": ["per.artist", "loc"]},
+        {"top_k": 100},
+        {"types": "per"},
+        {"types": "loc", "type_threshold": 0.3},
+        {"types": "path", "type_threshold": 0.4},
+        {"types": ["artist", "company"], "head": "source"},
+    ):
+        expected = pipe(texts, **asked)
+        check(ner(texts, **asked), expected, 0)
+        answers.add(json.dumps([[sorted(m["types"]) for m in mentions] for mentions in expected]))
+    assert len(answers) == 8
+    both, others = ner(texts, head="both"), pipe(texts, head="both")
+    assert list(both[0][0]) == list(others[0][0])
+    sources = [[[{"score": 1.0, **m.pop("source")} for m in mentions] for mentions in side] for side in (both, others)]
+    check(both, others, 20)
+    check(*sources, 20)
 
 
 def test_the_folder_runs_alone_without_torch(exported):
@@ -181,8 +206,12 @@ def test_wrong_calls_say_what_was_expected(exported, tmp_path):
     ner = OnnxPipeline(folder, threads=1)
     for error, match, inputs, asked in (
         (TypeError, "expected a text", [3], {}),
-        (ValueError, "head must be one of 'source', 'target'", "Ann", {"head": "both"}),
-        (ValueError, "types must be one of 'all'", "Ann", {"types": "leaves"}),
+        (ValueError, "head must be 'target', 'source' or 'both'; got 'middle'", "Ann", {"head": "middle"}),
+        (ValueError, "expected 'leaf', 'path' or 'all', one of its types", "Ann", {"types": "leaves"}),
+        (ValueError, "types by name need the whole model: expected types of 'tgt'", "Ann", {"types": ["astronomer"]}),
+        (ValueError, "top_k must be a whole number of at least 1", "Ann", {"top_k": 0}),
+        (TypeError, "takes no mentions: it takes head, types, .* need the whole model", "Ann", {"mentions": [(0, 3)]}),
+        (TypeError, "takes no head of your own", "Ann", {"head": print}),
         (ValueError, r"detection_threshold must be a number in \[0, 1\]", "Ann", {"detection_threshold": 2}),
         (ValueError, "batch_size must be", "Ann", {"batch_size": 0}),
     ):
