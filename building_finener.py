@@ -167,14 +167,18 @@ class Building(PreTrainedModel):
                 raise OSError("the model was not loaded from anywhere")
             # With the encoder's config it needs no code of the folder.
             options = {"config": self.config.encoder_config, "revision": revision, "trust_remote_code": False}
+            # Where fetching it fails, transformers goes on without, and the tokenizer is another one.
+            cached_file(place, "tokenizer_config.json", revision=revision, _raise_exceptions_for_missing_entries=False)
             tokenizer = AutoTokenizer.from_pretrained(place, **options)
             if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what transformers makes of no files
                 raise OSError(f"{place} holds no tokenizer")
             return tokenizer
         except (OSError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
             raise ValueError(
-                "the encoder's tokenizer is not where the model came from: pass tokenizer=AutoTokenizer.from_pretrained(…) to "
-                f"add_conversion (or start='random'), processing_class=… to FinenerTrainer ({error})"
+                f"the tokenizer could not be read where the model came from, {place or 'nowhere'}: pass "
+                "tokenizer=AutoTokenizer.from_pretrained(…) to add_conversion (or start='random'), processing_class=… to "
+                f"FinenerTrainer ({reason})"
             ) from error
 
     @classmethod

@@ -375,9 +375,10 @@ class FinenerConfig(PretrainedConfig):
             config["soft_loss_weights"] = content.get("credit")
             config["_commit_hash"] = extract_commit_hash(file, None)
         except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = str(error).partition("\n")[0]
             raise OntologyError(
                 f"{pretrained_model_name_or_path} has no readable {ONTOLOGY_NAME}, the file that lists the types its weights were "
-                f"trained with: copy it from where the model was saved, or save the model again with model.save_pretrained(…) ({error})"
+                f"trained with: copy it from where the model was saved, or save the model again with model.save_pretrained(…) ({reason})"
             ) from error
         for key, name in (("source", "ontology"), ("target", "target_ontology")):
             if (found := config[name] and config[name].digest) != reference.get(key):

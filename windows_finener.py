@@ -85,10 +85,12 @@ class TextEncoder:
         config: of the model: ``window_words`` and the encoder's number of positions bound a window; at most 512 sub-tokens.
 
     Raises:
-        ValueError: when the tokenizer is not a fast one, which knows no offsets.
+        ValueError: without a tokenizer, or when it is not a fast one: others know no offsets.
     """
 
     def __init__(self, tokenizer: Any, config: Any):
+        if tokenizer is None:
+            raise ValueError("the model came without its tokenizer: its files are not there, or could not be fetched")
         if not getattr(tokenizer, "is_fast", False):
             raise ValueError(f"finener needs a fast tokenizer (it knows offsets); got {type(tokenizer).__name__}")
         self.tokenizer = tokenizer

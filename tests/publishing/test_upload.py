@@ -81,6 +81,42 @@ def test_a_request_that_keeps_failing_is_one_line_and_leaves_the_old_state_or_th
     assert hub.files("me/mine", "v2") == AFTER and len(hub.repos["models", "me/mine"].commits) == 3
 
 
+OLD_DATA = {"README.md": b"---\n{}\n---\n\nold", "data/train-0.parquet": b"old", "notes.txt": b"kept"}
+NEW_DATA = {"README.md": b"---\n{}\n---\n\nnew", "data/train-1.parquet": b"rows" * 9, "data/test-0.parquet": b"rows"}
+
+
+def staged_data(folder, files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    target = folder.with_name(f"{folder.name}-staged")
+    target.mkdir()
+    return stage(folder, target, "dataset")
+
+
+@pytest.mark.parametrize("how", ["lost", "always reset"])
+def test_a_data_set_goes_up_whole_or_stays_what_it_was_whichever_request_fails(tmp_path, hub, how):
+    old, new = staged_data(tmp_path / "old", OLD_DATA), staged_data(tmp_path / "new", NEW_DATA)
+    whole = {**NEW_DATA, "notes.txt": b"kept", ".gitattributes": b""}
+    for number in range(1, 30):
+        name = f"me/data{number}"
+        publish(old, create_repo(name, "dataset"))
+        before = hub.files(name, kind="datasets")
+        hub.fail(number, how)
+        try:
+            publish(new, create_repo(name, "dataset"))
+        except UploadError as error:
+            assert "always" in how and name in str(error) and "\n" not in str(error)
+            assert hub.files(name, kind="datasets") == before
+        else:
+            assert hub.files(name, kind="datasets") == whole
+        assert len(hub.repos["datasets", name].commits) <= 3
+        if len(hub.log) < number:  # the request that was to fail never came
+            break
+        hub.fail(0, "")
+    assert 6 < number < 29
+
+
 def test_a_tag_that_a_person_chose_must_be_new(new, hub):
     release(new)
     with pytest.raises(UploadError, match=r"has a tag v2 already.*choose another"):
