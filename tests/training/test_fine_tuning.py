@@ -258,8 +258,8 @@ def test_what_can_not_work_ends_the_run_before_it_trains(given, options, message
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_records(given, monkeypatch):
     original = train_finener.build_model
 
-    def broken(args, encoder_dtype):
-        model, tokenizer = original(args, encoder_dtype)
+    def broken(*arguments):
+        model, tokenizer = original(*arguments)
         with torch.no_grad():
             model.conversion.hidden.weight.fill_(float("nan"))
         return model, tokenizer
