@@ -21,6 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from finener.data_scripts.holding import hold_folder
 from finener.data_scripts.silver.executors import end_with_parent
 from finener.data_scripts.tables import text_table
 from finener.experiments.data import Fold, prepare
@@ -35,6 +36,7 @@ TRAIN = {"source": 0.012, "scratch": 0.003, "finetune": 0.003, "direct": 0.0}
 FREE = {"minilm": 0.05, "mpnet": 0.2}  # training with a free encoder
 READ = {"minilm": 0.012, "mpnet": 0.04}
 START = 20.0
+IN_PLACE = "see with --plan what is left to do"
 
 
 def read_result(run: Run, place: Place) -> dict[str, Any] | None:
@@ -136,9 +138,7 @@ def plan_table(runs: Sequence[Run], place: Place, workers: int, renew: bool = Fa
 
 def work(run: Run, place: Place) -> dict[str, Any]:
     """Does a run in a worker and writes its result, whole or not at all. Source models stay."""
-    result = execute(run, place, keep=run.phase == "source")
-    if run.phase == "source":
-        key_file(run, place).write_text(run.key, encoding="utf-8")
+    result = make_source(run, place) if run.phase == "source" else execute(run, place)
     place.results.mkdir(parents=True, exist_ok=True)
     partial = place.result(run).with_suffix(".partial")
     partial.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -146,8 +146,25 @@ def work(run: Run, place: Place) -> dict[str, Any]:
     return result
 
 
+def make_source(run: Run, place: Place) -> dict[str, Any]:
+    """Does a source run and keeps its model, which has a key only while it is whole."""
+    key_file(run, place).unlink(missing_ok=True)
+    result = execute(run, place, keep=True)
+    key_file(run, place).write_text(run.key, encoding="utf-8")
+    return result
+
+
 def do(runs: Sequence[Run], place: Place, workers: int) -> list[str]:
-    """Does the runs, source models first, several at a time, and returns the names of those that failed."""
+    """Does the runs, source models first, several at a time, and returns the names of those that failed.
+
+    Raises:
+        FolderInUse: when another program is at the same place.
+    """
+    with hold_folder(place.work, IN_PLACE):
+        return _do(runs, place, workers)
+
+
+def _do(runs: Sequence[Run], place: Place, workers: int) -> list[str]:
     started, done, failed = time.time(), 0, []
     for is_source in (True, False):
         stage = [run for run in runs if (run.phase == "source") == is_source]
@@ -184,10 +201,16 @@ def rerun(run: Run, place: Place) -> bool:
 
     Raises:
         ValueError: when there is no result to compare with.
+        FolderInUse: when another program is at the same place.
     """
     before = read_result(run, place)
     if before is None:
         raise ValueError(f"{run.name} has no result in {place.results} to compare with")
+    with hold_folder(place.work, IN_PLACE):
+        return _rerun(run, place, before)
+
+
+def _rerun(run: Run, place: Place, before: Mapping[str, Any]) -> bool:
     if run.source and not has_model(run.source, place):
         train_source(run, place)
     if before["key"] != run.key:
@@ -208,8 +231,7 @@ def train_source(run: Run, place: Place) -> None:
         f"{run.name} starts from {run.source.name}, which is not there: training it, about {minutes:.0f} minutes",
         flush=True,
     )
-    result = execute(run.source, place, keep=True)
-    key_file(run.source, place).write_text(run.source.key, encoding="utf-8")
+    result = make_source(run.source, place)
     print(f"{summary(result)}; the model is kept in {source_model(run, place)}", flush=True)
 
 

@@ -14,8 +14,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy
 
+from finener.data_scripts.holding import hold_folder
 from finener.json_finener import read_json
 
 
@@ -36,7 +37,7 @@ class Parts:
 
     def __init__(self, output: Path):
         self.folder = output.with_name(f"{output.name}.parts")
-        self.lock = FileLock(self.folder / "lock")
+        self.held: AcquireReturnProxy | None = None
 
     def begin(self, run: Mapping[str, Any]) -> None:
         """Makes the folder, or goes on with what is there; by one process, before the others look into it.
@@ -47,13 +48,7 @@ class Parts:
         Raises:
             ValueError: when another run is at it, or has left rows that were predicted otherwise.
         """
-        self.folder.mkdir(exist_ok=True)
-        try:
-            self.lock.acquire(timeout=0)
-        except Timeout:
-            raise ValueError(
-                f"{self.folder}: another run is at it; wait for its end, or choose another --output"
-            ) from None
+        self.held = hold_folder(self.folder, "choose another --output")
         told = self.folder / "run.json"
         if any(file.stat().st_size for file in self._files()):
             earlier = read_json(told)
@@ -94,8 +89,11 @@ class Parts:
                 yield done
 
     def remove(self) -> None:
-        """Takes the folder away, when the output is made."""
-        self.lock.release()
+        """Takes the folder away, when the output is made: the rows first, for without ``run.json`` they would be of no known run."""
+        for file in self._files():
+            file.unlink()
+        if self.held is not None:
+            self.held.lock.release()
         shutil.rmtree(self.folder)
 
     def _files(self) -> list[Path]:

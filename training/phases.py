@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from finener.data_scripts.command_line import last_line, take_debug
+from finener.data_scripts.holding import FolderInUse, hold_folder
 from finener.data_scripts.record_files import count_rows
 from finener.data_scripts.schema import RecordError
 from finener.metrics.card import write_card
@@ -27,6 +29,7 @@ from finener.publishing.release import release_model
 from finener.publishing.staging import ReleaseError
 from finener.publishing.upload import UploadError
 from finener.training.arguments import ArgumentError, FinenerArguments, FinenerTrainingArguments, parse_arguments
+from finener.training.checkpoints import SavingError, StopAtSigterm, last_whole_checkpoint, saving, sigterm_ends_a_step
 from finener.training.direct import run_direct, score_direct
 from finener.training.phase_data import PhaseData, load_data
 from finener.training.records import scorable
@@ -36,13 +39,21 @@ from finener.training.trainer import FinenerTrainer
 from finener.windows_finener import TextEncoder
 
 # What ends a run with one line.
-TOLD = (ArgumentError, FileNotFoundError, FloatingPointError, OntologyError, RecordError, ReleaseError, UploadError)
+TOLD = (
+    *(ArgumentError, FileNotFoundError, FloatingPointError, FolderInUse, OntologyError, RecordError, ReleaseError),
+    *(SavingError, UploadError),
+)
 # What a results file keeps of the test part beside the scores: with them, what the card shows.
 DETAILS = ("records", "documents", "scores", "intervals", "resampled", "levels", "notes")
 
 
 def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dict[str, Any]:
-    """Trains, scores and saves; returns what it wrote to the results file."""
+    """Trains, scores and saves; returns what it wrote to the results file.
+
+    Raises:
+        FolderInUse: when another run trains into the same folder.
+        SavingError: when a checkpoint or the model can't be written.
+    """
     started, output_dir = time.time(), Path(training.output_dir)
     set_seed(training.seed)
     training.output_dir = str(output_dir.parent / "checkpoints" / output_dir.name)
@@ -53,35 +64,41 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
     data = load_data(args, model, TextEncoder(tokenizer, model.config), training)
     if args.soft_loss_weights and args.phase == "finetune":
         set_soft_loss_weights(args, model, data.tune, str(training.device))
-    trainer = FinenerTrainer(
-        model,
-        training,
-        train_dataset=data.stream or data.train,
-        eval_dataset=data.dev or None,
-        processing_class=tokenizer,
-        callbacks=[EarlyStoppingCallback(args.early_stopping_patience)] if args.early_stopping_patience else None,
-    )
-    trainer.start_types()
-    if args.type_start == "mapping":
-        start_at_table(args.mapping, model, tokenizer)
-    support = type_support(data.typing, trained)
-    if training.process_index == 0:
-        print(what_is_trained(args, training, data, support))
-    results = {
-        **facts,
-        "type_support": support,
-        "unpredictable": trainer.unpredictable.to_dict(),
-        "dev": train(trainer),
-    }
-    if training.process_index == 0:
-        results |= data_facts(data)
-        finish(model, tokenizer, args, data, output_dir, results, started)
-        if training.push_to_hub:
-            done = release_model(
-                output_dir, trainer.hub_model_id, token=training.hub_token, revision=training.hub_revision
-            )
-            print(f"Released: {done.url}, revision {done.tag}")
+    patience = [EarlyStoppingCallback(args.early_stopping_patience)] if args.early_stopping_patience else []
+    with _hold(output_dir, training):
+        trainer = FinenerTrainer(
+            model,
+            training,
+            train_dataset=data.stream or data.train,
+            eval_dataset=data.dev or None,
+            processing_class=tokenizer,
+            callbacks=[StopAtSigterm(), *patience],
+        )
+        trainer.start_types()
+        if args.type_start == "mapping":
+            start_at_table(args.mapping, model, tokenizer)
+        support = type_support(data.typing, trained)
+        if training.process_index == 0:
+            print(what_is_trained(args, training, data, support))
+        results = {**facts, "type_support": support, "unpredictable": trainer.unpredictable.to_dict()}
+        results["dev"] = train(trainer)
+        if training.process_index == 0:
+            results |= data_facts(data)
+            finish(model, tokenizer, args, data, output_dir, results, started)
+    if training.process_index == 0 and training.push_to_hub:
+        done = release_model(output_dir, trainer.hub_model_id, token=training.hub_token, revision=training.hub_revision)
+        print(f"Released: {done.url}, revision {done.tag}")
     return results
+
+
+def _hold(output_dir: Path, training: FinenerTrainingArguments) -> AbstractContextManager:
+    """While a run trains, no other does so into its folder; that it can't be written shows before hours of training."""
+    if training.process_index > 0:
+        return nullcontext()
+    with saving(output_dir):
+        if output_dir.exists() and not os.access(output_dir, os.W_OK):
+            raise PermissionError("it is read-only")
+        return hold_folder(Path(training.output_dir), "choose another --output_dir")
 
 
 def check_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> None:
@@ -116,10 +133,11 @@ def what_is_trained(
 
 
 def train(trainer: FinenerTrainer) -> dict[str, Any]:
-    """Runs the trainer, from its last checkpoint where that is asked for; see :func:`~finener.training.results.dev_facts`."""
+    """Runs the trainer, from its last whole checkpoint where that is asked for; see :func:`~finener.training.results.dev_facts`."""
     resume, folder = trainer.args.resume_from_checkpoint, Path(trainer.args.output_dir)
     if str(resume).lower() == "true":
-        resume = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        found = last_whole_checkpoint(folder, trainer.is_world_process_zero())
+        resume = str(found) if found else None
         print(f"resuming from {resume}" if resume else f"no checkpoint in {folder}: starting from the beginning")
     trainer.train(resume_from_checkpoint=resume)
     scores = trainer.evaluate() if trainer.eval_dataset is not None else {}
@@ -140,10 +158,11 @@ def finish(
     results |= score_systems(pipe, data)
     results["shown"] = [{"text": text, "mentions": pipe(text)} for text in args.show]
     results["seconds"] = round(time.time() - started, 1)
-    model.save_pretrained(output_dir)
-    tokenizer.save_pretrained(output_dir)
-    write_results(results, output_dir / "results.json", Path(args.results_file or output_dir / "results.json"))
-    write_card(output_dir, results)
+    with saving(output_dir, "; the checkpoints are as they were, --resume_from_checkpoint true goes on from there"):
+        model.save_pretrained(output_dir)
+        tokenizer.save_pretrained(output_dir)
+        write_results(results, output_dir / "results.json", Path(args.results_file or output_dir / "results.json"))
+        write_card(output_dir, results)
     print_scores(results)
     if dev := results["dev"]["scores"]:
         named = {"score": "score", "mention_f1": "detection F1", "given_micro_f1": "F1 of types at gold mentions"}
@@ -176,18 +195,24 @@ def score_systems(pipe: FinenerPipeline, data: PhaseData) -> dict[str, Any]:
     return {"test": systems, **extra}
 
 
+def run_phases(command_line: list[str]) -> None:
+    """Every phase that is asked for; fine-tuning starts from what pre-training left."""
+    pretrained = None
+    for args, training in parse_arguments(command_line):
+        if args.phase == "pretrain":
+            pretrained = training.output_dir  # run_phase moves the trainer's own folder
+        elif args.model is None:
+            args.model = pretrained
+        (run_direct if args.phase == "direct" else run_phase)(args, training)
+        PartialState().wait_for_everyone()  # the next phase reads what the main process has just written
+
+
 def main(command_line: list[str] | None = None) -> None:
-    """Runs every phase that is asked for; fine-tuning starts from what pre-training left. ``--debug`` shows an error's whole trace."""
+    """Runs the phases; SIGTERM ends them with a checkpoint. ``--debug`` shows an error's whole trace."""
     command_line, is_debugging = take_debug(sys.argv[1:] if command_line is None else command_line)
     try:
-        pretrained = None
-        for args, training in parse_arguments(command_line):
-            if args.phase == "pretrain":
-                pretrained = training.output_dir  # run_phase moves the trainer's own folder
-            elif args.model is None:
-                args.model = pretrained
-            (run_direct if args.phase == "direct" else run_phase)(args, training)
-            PartialState().wait_for_everyone()  # the next phase reads what the main process has just written
+        with sigterm_ends_a_step():
+            run_phases(command_line)
     except TOLD as error:
         if is_debugging:
             raise

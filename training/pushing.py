@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import Trainer
-from transformers.trainer_utils import HubStrategy
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 
 from finener.metrics.card import CardFacts, write_card
 from finener.publishing.release import release_model
 from finener.publishing.staging import ReleaseError
 from finener.publishing.upload import Published, UploadError, create_repo
 from finener.training.arguments import TrainerSettings
+from finener.training.checkpoints import SavingError, saving
 from finener.training.results import results_of_trainer, write_results
 
 
@@ -21,6 +24,23 @@ class PushingTrainer(Trainer):
     """The part of :class:`~finener.training.trainer.FinenerTrainer` that saves, describes and publishes its model."""
 
     settings: TrainerSettings
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """As of ``Trainer``, into a folder that is empty: the trainer's state, which is written last, tells that all is there.
+
+        Raises:
+            SavingError: when it can't be written. Nothing of it stays then; older checkpoints are as they were.
+        """
+        folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.args.should_save:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        try:
+            with saving(folder, "; older checkpoints are as they were"):
+                super()._save_checkpoint(model, trial)
+        except SavingError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As of ``Trainer``; and, of the output folder, the card and the results file."""

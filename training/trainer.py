@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from finener.layers_finener import LOSS_PARTS
 from finener.metrics.counting import COUNTS
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.training.arguments import ArgumentError, FinenerTrainingArguments, TrainerSettings, check_trainer_arguments
+from finener.training.checkpoints import last_whole_checkpoint
 from finener.training.collator import FinenerCollator, loss_counts, model_inputs
 from finener.training.encoder_states import SharedStates
 from finener.training.evaluation import evaluate_batch, metrics_of_counts
@@ -185,8 +187,18 @@ class FinenerTrainer(PushingTrainer):
                 self._kept.append(windows)
         self.data_collator.cache = self._states.cache
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """As of ``Trainer``, after :meth:`start_types`. Raises ArgumentError when the model has got other target types since."""
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """As of ``Trainer``, after :meth:`start_types`; ``resume_from_checkpoint=True`` takes the last checkpoint that is whole.
+
+        Raises:
+            ArgumentError: when there is none, or when the model has got other target types since.
+            SavingError: when a checkpoint can't be written.
+        """
+        if resume_from_checkpoint is True:
+            checkpoint = last_whole_checkpoint(Path(self.args.output_dir), self.is_world_process_zero())
+            if checkpoint is None:
+                raise ArgumentError(f"{self.args.output_dir} has no whole checkpoint: call train() to start anew")
+            resume_from_checkpoint = str(checkpoint)
         if self.text_encoder.config.target_ontology is not self._plain_model.config.target_ontology:
             raise ArgumentError("the model has other target types than when this trainer was made: make a new one")
         self.start_types()
@@ -195,7 +207,7 @@ class FinenerTrainer(PushingTrainer):
         ):  # of the model as it came: a resumed run compares with it too
             self.memory = SourceMemory(self._plain_model)
         try:
-            return super().train(*args, **kwargs)
+            return super().train(resume_from_checkpoint, **kwargs)
         finally:
             self._kept = []
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from finener.data_scripts.holding import hold_folder
 from finener.data_scripts.silver import stages
 from finener.data_scripts.silver.dumps import is_packed
 from finener.data_scripts.silver.executors import Cluster, run_stages
@@ -68,6 +69,7 @@ def build_silver(
         DumpError: when a dump cannot be read to its end.
         TableError: on a table that is not as expected.
         SilverError: when the folder holds something else, or tasks failed.
+        FolderInUse: when another run is at it.
         FileNotFoundError: when a file is not there.
     """
     dumps = tuple(Path(d).resolve() for d in ([dump] if isinstance(dump, (str, Path)) else dump))
@@ -86,7 +88,8 @@ def build_silver(
     report_file = plan.output_dir / "report.json"
     if not _is_done(plan):
         stages.forget()
-        run_stages(plan, cluster, progress)
+        with hold_folder(plan.work, "choose another --output_dir"):
+            run_stages(plan, cluster, progress)
     if not report_file.is_file():
         return {}
     if not keep_work and cluster.executor != "slurm":
