@@ -9,7 +9,7 @@ SILVER := outputs/silver/report.json
 # Threads that wait give up their core soon: with the default, one other busy process on a small machine slows training many times over.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: install base-encoder quickstart demo test test-all fuzz lint notebook results experiments release-models feedback
+.PHONY: install base-encoder quickstart demo test test-all fuzz kills lint notebook results experiments release-models feedback
 
 install: .venv/installed
 
@@ -54,6 +54,11 @@ CASES ?= 150
 SEED ?= 1
 fuzz: .venv/installed
 	PYTHONPATH=space $(BIN)/python tests/fuzz.py --cases $(CASES) --seed $(SEED)
+
+# kill -9 at random moments, minutes: KILLS of each program that goes on after a stop, at moments of a SEED.
+KILLS ?= 20
+kills: .venv/installed
+	$(BIN)/python tests/kills.py --kills $(KILLS) --seed $(SEED)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

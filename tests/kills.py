@@ -162,7 +162,7 @@ def make_silver(folder: Path) -> None:
 
 
 def work_silver(folder: Path) -> None:
-    """``finener build silver``."""
+    """``finener silver``."""
     build_silver(sorted(folder.glob("*.xml")), folder / "out", shard_mb=0.002)
 
 
@@ -185,7 +185,7 @@ def experiment(folder: Path) -> tuple[list[Any], Place]:
         phase="source",
         folds=[fold],
         ontology=str(folder / "src.json"),
-        config={**config, "encoder": str(folder / "encoder"), "knobs": {"lstm_hidden_size": 8}},
+        config={**config, "encoder": "encoder", "knobs": {"lstm_hidden_size": 8}},
     )
     found = [("Ann", "per.politician"), ("Rome", "loc.city")]
     records = [transfers.record(f"t{i}", "Ann saw Rome.", *found, doc=f"d{i}", ontology="tgt") for i in range(8)]
@@ -215,15 +215,17 @@ def work_experiments(folder: Path) -> None:
     """``python -m finener.experiments``, from its plan on; its worker is forked too, in place of spawned."""
     experiments.get_context = lambda method: FORK
     runs, place = experiment(folder)
-    if failed := experiments.do(experiments.to_do(runs, place), place, 1):
+    with contextlib.chdir(folder):
+        failed = experiments.do(experiments.to_do(runs, place), place, 1)
+    if failed:
         raise ValueError(f"failed: {failed}")
 
 
 def made_experiments(folder: Path) -> str:
-    """The results, without times and paths; and the source model's weights."""
+    """The results, without times; and the source model's weights."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "results").iterdir())]
     weights = [hash_of(path) for path in sorted((folder / "work" / "models").rglob("model.safetensors"))]
-    return json.dumps([comparable(results), weights], sort_keys=True).replace(str(folder), "")
+    return json.dumps([comparable(results), weights], sort_keys=True)
 
 
 PROGRAMS = {
@@ -237,9 +239,7 @@ PROGRAMS = {
 
 
 def _work(name: str, folder: Path) -> None:
-    told = os.open(folder.with_name(f"{folder.name}.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(told, 1)
-    os.dup2(told, 2)
+    sys.stdout = sys.stderr = folder.with_name(f"{folder.name}.log").open("a", buffering=1, encoding="utf-8")
     torch.set_num_threads(1)
     PROGRAMS[name].work(folder)
 
@@ -264,6 +264,14 @@ def finish(name: str, folder: Path) -> str:
     process.join()
     check(name, folder, process.exitcode)
     return PROGRAMS[name].made(folder)
+
+
+def difference(made: str, expected: str) -> str:
+    """Where two texts begin to differ."""
+    at = next(
+        (i for i, (a, b) in enumerate(zip(made, expected, strict=False)) if a != b), min(len(made), len(expected))
+    )
+    return f"expected …{expected[max(0, at - 60) : at + 60]}…, found …{made[max(0, at - 60) : at + 60]}…"
 
 
 def kill_again_and_again(name: str, kills: int, seed: int, home: Path) -> Account:
@@ -304,9 +312,8 @@ def kill_again_and_again(name: str, kills: int, seed: int, home: Path) -> Accoun
         made = PROGRAMS[name].made(folder) if process.exitcode == 0 else finish(name, folder)
         account.compared += 1
         account.equal += made == expected
-        for found, right in zip(made.splitlines(), expected.splitlines(), strict=False):
-            if found != right:
-                print(f"{name}: expected {right:.2000}\n{' ' * len(name)}  found    {found:.2000}", file=sys.stderr)
+        if made != expected:
+            print(f"{name}: {difference(made, expected)}", file=sys.stderr)
         folder = new_place()
     return account
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from finener.data_scripts.holding import FolderInUse, hold_folder
 from finener.experiments import program
 from finener.experiments.run import Place
 
@@ -71,6 +72,34 @@ def test_work_writes_a_result_whole_and_marks_source_models(tmp_path, monkeypatc
     program.work(source, place)
     assert program.is_done(source, place) and program.has_model(source, place)
     assert [p.name for p in place.results.iterdir()] == ["yago-minilm-s-1.json"]
+
+
+def test_a_source_model_that_is_trained_again_has_no_key_until_it_is_whole(tmp_path, monkeypatch):
+    place = Place(tmp_path / "work", tmp_path / "results")
+    source = a_run(transfer="yago", system="s", phase="source")
+    leave_model(source, place)
+    assert program.has_model(source, place)
+
+    def stop(run, place, keep):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(program, "execute", stop)
+    for train in (program.work, lambda run, place: program.train_source(a_run(source=run), place)):
+        with pytest.raises(KeyboardInterrupt):
+            train(source, place)
+        assert not program.has_model(source, place)
+        program.key_file(source, place).write_text(source.key, encoding="utf-8")
+
+
+def test_two_programs_at_one_place_are_refused(tmp_path):
+    place, run = Place(tmp_path / "work", tmp_path / "results"), a_run()
+    finish(run, place)
+    told = f"{tmp_path / 'work'}: another run is at it; wait for its end, or see with --plan what is left to do"
+    with hold_folder(place.work, "go away"):
+        for ask in (lambda: program.do([], place, 1), lambda: program.rerun(run, place)):
+            with pytest.raises(FolderInUse, match=told):
+                ask()
+    assert program.do([], place, 1) == []
 
 
 def test_rerun_tells_whether_the_predictions_are_the_same(tmp_path, monkeypatch, capsys):

@@ -209,6 +209,22 @@ def test_a_second_run_at_the_same_output_is_refused(predict, expected, tmp_path,
     assert (tmp_path / "out.jsonl").read_bytes() == whole
 
 
+def test_a_run_that_was_killed_while_it_cleared_up_ends_well_when_it_is_started_again(predict, tmp_path, monkeypatch):
+    predict(ROWS)
+    whole = (tmp_path / "out.jsonl").read_bytes()
+
+    def killed(folder):
+        (folder / "run.json").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("finener.prediction.parts.shutil.rmtree", killed)
+        predict(ROWS)
+    assert (tmp_path / "out.jsonl.parts").is_dir()
+    predict(ROWS)
+    assert (tmp_path / "out.jsonl").read_bytes() == whole and not (tmp_path / "out.jsonl.parts").exists()
+
+
 def test_bad_rows_in_the_midst_do_not_end_the_run(predict, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "CHUNK_TEXTS", 10)
     found = predict(ROWS + b"\n" * 20 + ROWS.replace(b'"r', b'"s'), ends=1)

@@ -15,6 +15,7 @@ from pathlib import Path
 import datasets
 import pytest
 
+from finener.data_scripts.holding import FolderInUse, hold_folder
 from finener.data_scripts.record_files import read_records
 from finener.data_scripts.schema import FEATURES, validate_record
 from finener.data_scripts.silver import stages
@@ -135,6 +136,15 @@ def test_finished_tasks_are_skipped(undisturbed, dumps, tmp_path, monkeypatch):
     assert fingerprint(out) == fingerprint(undisturbed[0])
     monkeypatch.setattr(stages.Split, "task", lambda stage, rank: pytest.fail("built twice"))
     assert build_silver(dumps, out, shard_mb=0.002) == undisturbed[1]  # there already
+
+
+def test_a_second_run_in_the_same_folder_is_refused(dumps, tmp_path, monkeypatch):
+    monkeypatch.setattr(stages.Split, "task", lambda stage, rank: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        build_silver(dumps, tmp_path / "out")  # leaves its work
+    told = f"{tmp_path / 'out' / 'work'}: another run is at it; wait for its end, or choose another --output_dir"
+    with hold_folder(tmp_path / "out" / "work", "go away"), pytest.raises(FolderInUse, match=told):
+        build_silver(dumps, tmp_path / "out")
 
 
 @pytest.mark.slow  # workers import for seconds
