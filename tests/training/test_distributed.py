@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 from accelerate.utils import gather_object
+
+from finener.training.checkpoints import StopAtSigterm, fault_of, sigterm_ends_a_step
 
 import tiny
 from runs import SOURCE, make_workplace, parameters, record, results_of, still_model, trainer, watch, write_config
@@ -70,6 +73,7 @@ def work(folder: Path) -> dict[str, Any]:
     found["seen"]["epochs"] = gather_object([seen])
     found["states"] = gather_object([states_of(tokenizer, folder)])
     found["not finite"] = gather_object([what_stops(tokenizer, folder)])
+    found["stopped"] = gather_object([where_one_stops(tokenizer, folder / "stopped")])
     return found
 
 
@@ -97,6 +101,26 @@ def what_stops(tokenizer: Any, folder: Path) -> str:
     return "nothing stopped it"
 
 
+def where_one_stops(tokenizer: Any, folder: Path) -> list[int]:
+    """Exit code and step of a process where the last one gets SIGTERM in the second step."""
+    run = trainer(still_model(tokenizer), tokenizer, folder, SOURCE, max_steps=4, per_device_train_batch_size=1)
+    run.add_callback(StopAtSigterm())
+    step = run.training_step
+
+    def told(*args: Any, **kwargs: Any) -> Any:
+        if run.state.global_step == 1 and run.accelerator.is_last_process:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(*args, **kwargs)
+
+    run.training_step = told
+    try:
+        with sigterm_ends_a_step():
+            run.train()
+    except SystemExit as end:
+        return [end.code, run.state.global_step]
+    return [0, run.state.global_step]
+
+
 @pytest.fixture(scope="module")
 def one(tmp_path_factory) -> dict[str, Any]:
     return work(tmp_path_factory.mktemp("one"))
@@ -108,7 +132,7 @@ def folder(tmp_path_factory, encoder_folder) -> Path:
     folder = make_workplace(tmp_path_factory.mktemp("two"), encoder_folder)
     write_config(folder, per_device_train_batch_size=2)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", __file__]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -143,6 +167,13 @@ def test_a_loss_that_is_not_finite_on_one_process_stops_all(two):
     here, there = sorted(two["not finite"], key=lambda message: "another" in message)
     assert "the loss of typing is not finite" in here and "in the batch of the records" in here
     assert "the loss of typing is not finite" in there and "on another process" in there
+
+
+def test_sigterm_to_one_process_ends_all_after_the_same_step_with_one_checkpoint(one, two, folder):
+    assert one["stopped"] == [[143, 2]] and two["stopped"] == [[143, 2], [143, 2]]
+    [checkpoint] = (folder / "checkpoints" / "stopped").glob("checkpoint-*")
+    assert checkpoint.name == "checkpoint-2" and fault_of(checkpoint) is None
+    assert len([*checkpoint.glob("rng_state_*.pth")]) == 2
 
 
 @pytest.mark.parametrize("name", BATCHES)
