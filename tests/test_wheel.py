@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("data_scripts", "metrics", "prediction", "training")
+ROOMS = ("data_scripts", "export", "metrics", "prediction", "publishing", "training")
 # What the code reads beside itself.
 DATA = (
     "model_card.md",
@@ -21,6 +21,7 @@ DATA = (
     "data_scripts/silver/report.html",
     "examples/aida_sample/*",
     "metrics/report.html.jinja",
+    "metrics/stock_card.md.jinja",
     "ontologies/NOTICE",
     "ontologies/*.json",
     "ontologies/*.tsv",
