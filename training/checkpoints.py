@@ -160,6 +160,7 @@ def sigterm_ends_a_step() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        _Termination.is_asked = _Termination.waits = False
 
 
 class StopAtSigterm(TrainerCallback):
