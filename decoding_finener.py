@@ -6,6 +6,7 @@ Letters in shape comments: M mentions, C types of one ontology (source or target
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
 from functools import cached_property, lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -144,6 +145,7 @@ class TypeDecoder:
         # Every assignable type is one of these or below one, so that none scores higher than the best of them.
         over = [any(ontology.assignable[a] for a in above) for above in ontology.ancestors]
         self.highest = (self.assignable & ~torch.tensor(over, device=device)).nonzero()[:, 0]
+        self._last: tuple[Any, Tensor | None] = None, None  # the threshold that was last asked for, and each type's
 
     @cached_property
     def levels(self) -> list[Tensor]:
@@ -157,7 +159,14 @@ class TypeDecoder:
         return torch.tensor(order, device=self.device), Lists.of(runs, self.device)
 
     def _least(self, threshold: Threshold) -> Tensor:
-        """The least score of each type, (C)."""
+        """The least score of each type, (C), kept until another threshold is asked for."""
+        last, least = self._last
+        if least is None or threshold != last:
+            least = self._least_scores(threshold)
+            self._last = deepcopy(threshold), least  # a caller may change its own
+        return least
+
+    def _least_scores(self, threshold: Threshold) -> Tensor:
         default, levels, own = read_threshold(threshold, self.ontology)
         by_level = [*levels, *[default] * (len(self.levels) + 1 - len(levels))]
         least = torch.tensor(by_level, dtype=torch.float32, device=self.device)[self.depths]

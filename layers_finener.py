@@ -40,27 +40,26 @@ class LinearChainCRF(nn.Module):
         after_outside = (tags == O)[:, None] & (tags == I)
         return start, self.transitions.to(dtype).masked_fill(after_outside, FORBIDDEN), self.end.to(dtype)
 
-    def _forward_scores(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """Log-sums over all prefixes that end in each tag, (B, W, 3); padding repeats the last word's."""
-        start, transitions, _ = self.scores(emissions.dtype)
-        alpha = start + emissions[:, 0]
-        alphas = [alpha]
-        for t in range(1, emissions.shape[1]):
-            step = torch.logsumexp(alpha[:, :, None] + transitions, 1) + emissions[:, t]
-            alpha = torch.where(mask[:, t, None], step, alpha)
-            alphas.append(alpha)
-        return torch.stack(alphas, 1)
+    def _steps(self, emissions: Tensor, mask: Tensor) -> Tensor:
+        """What the step to each word but the first scores, (B, W - 1, from, to); one into padding changes nothing."""
+        _, transitions, _ = self.scores(emissions.dtype)
+        stay = torch.full_like(transitions, FORBIDDEN).fill_diagonal_(0.0)
+        return torch.where(mask[:, 1:, None, None], transitions + emissions[:, 1:, None, :], stay)
 
-    def _backward_scores(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """Log-sums over all suffixes that follow each tag, (B, W, 3); padding holds the end scores."""
-        _, transitions, end = self.scores(emissions.dtype)
-        beta = end.expand(len(emissions), -1)
-        betas = [beta]
-        for t in range(emissions.shape[1] - 1, 0, -1):
-            step = torch.logsumexp(transitions + (emissions[:, t] + beta)[:, None, :], 2)
-            beta = torch.where(mask[:, t, None], step, beta)
-            betas.append(beta)
-        return torch.stack(betas[::-1], 1)
+    def _both_ways(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-sums over all prefixes that end in each tag, and over all suffixes that follow it: (B, W, 3) each.
+
+        Padding repeats the last word's prefixes, and holds the end scores. A suffix is a prefix of the record read backwards, so that one
+        loop gives both.
+        """
+        start, _, end = self.scores(emissions.dtype)
+        steps = self._steps(emissions, mask)
+        steps = torch.cat([steps, steps.flip(1).transpose(2, 3)])  # (2 B, W - 1, 3, 3)
+        sums = [torch.cat([start + emissions[:, 0], end.expand(len(emissions), -1)])]
+        for step in steps.unbind(1):
+            sums.append(torch.logsumexp(sums[-1][:, :, None] + step, 1))
+        prefixes, suffixes = torch.stack(sums, 1).chunk(2)
+        return prefixes, suffixes.flip(1)
 
     def _log_partition(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """Log-sum over all taggings, (B,).
@@ -68,11 +67,8 @@ class LinearChainCRF(nn.Module):
         Each word is a 3 × 3 matrix of what the step to it scores, and neighbours are multiplied until one is left: log₂ W rounds of
         operations in place of W, which is what the loss costs on a GPU.
         """
-        start, transitions, end = self.scores(emissions.dtype)
-        stay = torch.full_like(transitions, FORBIDDEN).fill_diagonal_(0.0)
-        steps = torch.where(
-            mask[:, 1:, None, None], transitions + emissions[:, 1:, None, :], stay
-        )  # (B, W - 1, from, to)
+        start, _, end = self.scores(emissions.dtype)
+        steps = self._steps(emissions, mask)
         while (n := steps.shape[1]) > 1:
             left, right = steps[:, 0 : n - 1 : 2], steps[:, 1::2]
             product = torch.logsumexp(left[..., None] + right[:, :, None], 3)  # over the tag between
@@ -103,19 +99,15 @@ class LinearChainCRF(nn.Module):
     def decode(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """The best tags (Viterbi), (B, W); O in padding. Arguments as in :meth:`nll`."""
         emissions = emissions.float()
-        start, transitions, end = self.scores()
+        start, _, end = self.scores()
         best, pointers = start + emissions[:, 0], []
-        for t in range(1, emissions.shape[1]):
-            step, pointer = (best[:, :, None] + transitions).max(1)
-            best = torch.where(mask[:, t, None], step + emissions[:, t], best)
+        for step in self._steps(emissions, mask).unbind(1):
+            best, pointer = (best[:, :, None] + step).max(1)
             pointers.append(pointer)
-        tag = (best + end).argmax(1)
-        tags = [tag]
-        for t in range(emissions.shape[1] - 1, 0, -1):
-            before = pointers[t - 1].gather(1, tag[:, None])[:, 0]
-            tag = torch.where(mask[:, t], before, tag)
-            tags.append(tag)
-        return torch.stack(tags[::-1], 1).masked_fill(~mask, O)
+        tags = [(best + end).argmax(1, keepdim=True)]
+        for pointer in reversed(pointers):
+            tags.append(pointer.gather(1, tags[-1]))
+        return torch.cat(tags[::-1], 1).masked_fill(~mask, O)
 
     @torch.no_grad()
     def span_probabilities(self, emissions: Tensor, mask: Tensor, spans: Tensor) -> Tensor:
@@ -129,7 +121,7 @@ class LinearChainCRF(nn.Module):
         """
         emissions = emissions.to(finest(emissions.device))  # sums over 512 words drift by .01 in fp32
         _, transitions, end = self.scores(emissions.dtype)
-        alphas, betas = self._forward_scores(emissions, mask), self._backward_scores(emissions, mask)
+        alphas, betas = self._both_ways(emissions, mask)
         totals = torch.logsumexp(alphas[:, -1] + end, 1)
         inside = nn.functional.pad((emissions[:, :, I] + transitions[I, I]).cumsum(1), (1, 0))
         record, first, stop = spans.T

@@ -150,10 +150,9 @@ class TextEncoder:
 
     def end_of_window(self, encoded: EncodedText, first: int) -> int:
         """One past the last word of the longest window that starts at word ``first``; at least one word."""
-        stop = first + 1
-        while stop < len(encoded.words) and self.fits(encoded, first, stop + 1):
-            stop += 1
-        return stop
+        most = min(first + self.config.window_words, len(encoded.words))
+        room = encoded.pieces[first][0] + self.room
+        return bisect_left(encoded.pieces, room, first + 1, most, key=lambda piece: piece[1])
 
     def window(self, encoded: EncodedText, first: int, stop: int) -> Window:
         """The window of words [first, stop). A single word that is too long keeps its first sub-tokens: only its first is read."""

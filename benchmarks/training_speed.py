@@ -24,9 +24,10 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from finener.benchmarks.type_counts import widen
 from finener.data_scripts.record_files import read_records, record_files
 from finener.modeling_finener import FinenerForTokenClassification
-from finener.ontology_finener import EntityType, Ontology
+from finener.ontology_finener import Ontology
 from finener.paths import ROOT
 from finener.training.arguments import FinenerTrainingArguments
 from finener.training.records import data_hash
@@ -40,21 +41,6 @@ WAYS = {
 }
 KNOBS = {"mention_state": "lstm+encoder", "lstm_layers": 1, "lstm_hidden_size": 128}
 WARM_UP = 5  # steps of a run that do not count
-
-
-def widen(ontology: Ontology, size: int) -> Ontology:
-    """The ontology with children below its leaves, in turn, until it has ``size`` types.
-
-    Raises:
-        ValueError: when it has more already.
-    """
-    types = list(ontology.types)
-    if size < len(types):
-        raise ValueError(f"--types: {ontology.name} has {len(types)} types; expected so many or more, got {size}")
-    parents = {parent for t in types for parent in t.parents}
-    leaves = itertools.cycle([t.id for t in types if t.id not in parents])
-    more = (EntityType(f"added_{i}", f"added {i}", (next(leaves),)) for i in range(size - len(types)))
-    return Ontology(ontology.name, [*types, *more], ontology.source)
 
 
 class StepTimes(TrainerCallback):

@@ -210,6 +210,16 @@ def test_thresholds_go_from_the_type_to_its_level_to_the_default(target):
     assert least_scores(target, 0.25).tolist() == [0.25] * len(target)
 
 
+def test_a_threshold_that_its_owner_changes_is_read_again(target):
+    threshold = {"default": 0.5, "types": {"loc": 0.9}}
+    before = least_scores(target, threshold)
+    assert least_scores(target, threshold) is before
+    threshold["types"]["loc"] = 0.25
+    assert least_scores(target, threshold)[target.index("loc")] == 0.25
+    with pytest.raises(OntologyError, match="thresholds must lie"):
+        least_scores(target, 1.5)
+
+
 def test_each_type_is_held_against_its_own_threshold(source, target):
     scores = scores_of(source, physical=0.9, place=0.6, building=0.5, abstract=0.2)
     by_type = {"default": 0.7, "types": {"building": 0.45, "place": 0.65}}

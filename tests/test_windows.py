@@ -67,6 +67,16 @@ def test_a_windows_sub_tokens_are_those_of_its_words(any_tokenizer, limits):
         ]
 
 
+@pytest.mark.parametrize("limits", LIMITS)
+def test_a_window_ends_before_the_first_word_that_does_not_fit(any_tokenizer, limits):
+    encoder = encoder_of(any_tokenizer, *LIMITS[limits])
+    encoded = encoder.encode("Frida Kahlo painted in Mexico City. 東京都 " * 12 + "x" * 300 + " Mexico City.")
+    for first in range(len(encoded.words)):
+        stop = encoder.end_of_window(encoded, first)
+        assert stop > first and encoder.fits(encoded, first, stop)
+        assert stop == len(encoded.words) or not encoder.fits(encoded, first, stop + 1)
+
+
 def test_a_word_longer_than_a_window_is_a_window_of_its_own(tokenizer):
     encoder = encoder_of(tokenizer, tokens=16)
     windows = windows_of(encoder, "a " + "x" * 50 + " b", overlap=1)
