@@ -240,6 +240,8 @@ PROGRAMS = {
 
 def _work(name: str, folder: Path) -> None:
     sys.stdout = sys.stderr = folder.with_name(f"{folder.name}.log").open("a", buffering=1, encoding="utf-8")
+    os.dup2(sys.stdout.fileno(), 1)  # what holds the earlier ones, such as loggers, writes there too
+    os.dup2(sys.stdout.fileno(), 2)
     torch.set_num_threads(1)
     PROGRAMS[name].work(folder)
 
