@@ -1,4 +1,4 @@
-"""Writes the figures of ``results/`` into README.md and ``docs/training.md``, between their ``<!-- results:… -->`` markers, and
+"""Writes the figures of ``results/`` into README.md and pages of ``docs/``, between their ``<!-- results:… -->`` markers, and
 ``docs/results.md``.
 
 Usage: python scripts/write_results.py [--take outputs] [--check]
@@ -161,6 +161,55 @@ def stock_table(runs: list[dict]) -> str:
     )
 
 
+def inference_table(results: dict) -> str:
+    """Words a second, latency, memory and loading of each number of types, beside the encoder alone."""
+    throughput = {(row["types"], row["batch_size"]): row for row in results["rows"]}
+    single = {row["types"]: row for row in results["one_sentence"]}
+    fresh = {row["types"]: row for row in results.get("fresh_process", [])}
+    sizes = sorted({size for _, size in throughput})
+    rows = []
+    for types, one in single.items():
+        row = [f"{types:,}" if types else "the encoder alone"]
+        for size in sizes:
+            told = throughput[types, size]
+            row.append(f"{told['words_per_second']:,.0f} ({told['of_the_encoder']:.2f})")
+        row.append(f"{one['milliseconds']:.1f} ms ({one['times_the_encoder']:.2f} ×)")
+        if fresh:
+            own = fresh.get(types)
+            row += [f"{own['megabytes_at_most']:,} MB", f"{own['loading_seconds']:.1f} s"] if own else ["", ""]
+        rows.append(row)
+    batches = [f"words/s at batch {size} (of the encoder's)" for size in sizes]
+    header = ["types", *batches, "one sentence (of the encoder's)", *(["memory at most", "loading"] if fresh else [])]
+    return table(header, rows)
+
+
+def inference_tables(results: dict) -> str:
+    """The speed of inference as it is, and as it was where that was measured."""
+    encoder, before = results["encoder"], results.get("before")
+    told = (
+        f"\n{inference_table(results)}\n\nAn encoder of type {encoder['model_type']} with {encoder['num_hidden_layers']} layers of "
+        f"{encoder['hidden_size']}, {results['data']['number']} sentences, medians of {results['runs']} interleaved runs "
+        f"([results/bench_inference.json](../results/bench_inference.json); {results['other_work']}).\n"
+    )
+    return told + (f"\nBefore, at commit {before['commit']}:\n\n{inference_table(before)}\n" if before else "")
+
+
+def training_speed_table(results: dict) -> str:
+    """Steps, sentences a second and memory of each way to train."""
+    rows = [
+        [
+            row["way"],
+            f"{row['types']:,}",
+            f"{row['milliseconds_per_step']:.1f}",
+            f"{row['sentences_per_second']:.0f}",
+            *([f"{row['gpu_gigabytes']:.2f} GB"] if "gpu_gigabytes" in row else []),
+        ]
+        for row in results["rows"]
+    ]
+    header = ["encoder", "types", "milliseconds a step", "sentences a second", "GPU memory at most"]
+    return f"\n{table(header[: len(rows[0])], rows)}\n\n{results['machine']}; torch {results['versions']['torch']}.\n"
+
+
 def fill(text: str, marker: str, content: str) -> str:
     """Puts content between ``<!-- marker -->`` and the next ``<!-- /… -->``."""
     pattern = re.compile(rf"(<!-- {re.escape(marker)} -->\n).*?(<!-- /\w+ -->)", re.DOTALL)
@@ -189,6 +238,8 @@ def written_pages(root: Path) -> dict[Path, str]:
         ("types_by_name", "types-by-name", "results:named", named_types_table),
         ("onnx", "export", "results:onnx", onnx_table),
         ("stock", "export", "results:stock", stock_table),
+        ("bench_inference", "performance", "results:inference", inference_tables),
+        ("bench_training_gpu", "performance", "results:training_speed", training_speed_table),
     ):
         path, shown = root / "results" / f"{name}.json", root / "docs" / f"{page}.md"
         if path.is_file():
