@@ -65,7 +65,9 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
     if args.soft_loss_weights and args.phase == "finetune":
         set_soft_loss_weights(args, model, data.tune, str(training.device))
     patience = [EarlyStoppingCallback(args.early_stopping_patience)] if args.early_stopping_patience else []
-    with _hold(output_dir, training):
+    with saving(output_dir):
+        if output_dir.exists() and not os.access(output_dir, os.W_OK):
+            raise PermissionError("it is read-only")
         trainer = FinenerTrainer(
             model,
             training,
@@ -74,6 +76,7 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
             processing_class=tokenizer,
             callbacks=[StopAtSigterm(), *patience],
         )
+    with _hold(output_dir, training):
         trainer.start_types()
         if args.type_start == "mapping":
             start_at_table(args.mapping, model, tokenizer)
@@ -96,8 +99,6 @@ def _hold(output_dir: Path, training: FinenerTrainingArguments) -> AbstractConte
     if training.process_index > 0:
         return nullcontext()
     with saving(output_dir):
-        if output_dir.exists() and not os.access(output_dir, os.W_OK):
-            raise PermissionError("it is read-only")
         return hold_folder(Path(training.output_dir), "choose another --output_dir")
 
 
