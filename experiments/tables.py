@@ -94,12 +94,9 @@ def chosen(cells: Transfers, transfer: str, encoder: str) -> str | None:
     """The fine-tuned system with the best mean pair F1 on dev, among those of every seed; CrossNER's is chosen on politics."""
     judge = "politics" if transfer == "crossner" else transfer
     own, dev = cells.get(judge, {}).get(encoder, {}), {}
+    own = {system: results for system, results in own.items() if system not in ("direct", "scratch")}
     for system, results in own.items():
-        if (
-            system in ("direct", "scratch")
-            or system not in cells[transfer].get(encoder, {})
-            or len(results) < max(map(len, own.values()))
-        ):
+        if system not in cells[transfer].get(encoder, {}) or len(results) < max(map(len, own.values())):
             continue
         folds = [fold for result in results for fold in result["folds"]]
         if judge == "politics":
