@@ -19,6 +19,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from finener.data_scripts.command_line import last_line
+from finener.publishing.upload import UploadError
 
 # ---------------------------------------------------------------- which are whole
 
@@ -116,6 +117,8 @@ def saving(folder: Path, kept: str = "") -> Iterator[None]:
     """
     try:
         yield
+    except UploadError:  # an OSError too, but not of this folder
+        raise
     except (OSError, SafetensorError, RuntimeError) as error:  # torch.save tells a full disk by a RuntimeError
         if isinstance(error, RuntimeError) and "writing file" not in str(error) and "unexpected pos" not in str(error):
             raise

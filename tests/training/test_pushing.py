@@ -105,7 +105,7 @@ def test_a_repo_that_may_not_be_made_ends_the_run_before_training(tmp_path, enco
     monkeypatch.chdir(make_workplace(tmp_path / "work", encoder_folder))
     write_config(tmp_path / "work", phases=["pretrain"], push_to_hub=True, hub_model_id="user/final")
     hub.fail(1, "always 403")
-    runs.says("user/final could not be made: .*hf auth login")
+    runs.says("^train_finener: user/final could not be made: .*hf auth login")
     assert not (tmp_path / "work" / "out" / "pretrained").exists()
 
 
