@@ -37,6 +37,7 @@ from finener.paths import ROOT
 from finener.prediction.records import load_pipeline
 from finener.training.arguments import parse_arguments
 from finener.training.phases import run_phase
+from finener.training.results import versions
 from finener.training.start import read_dtype
 
 RECIPES = ROOT / "release"
@@ -242,16 +243,18 @@ def to_make(models: Mapping[str, Model], wanted: Sequence[str]) -> list[Model]:
 
 
 def estimate(model: Model) -> float:
-    """Seconds that a model takes: as the last time, or by what the experiments took for a training record."""
+    """Seconds that a model takes: as the last time, or as long as the experiments took for a training record on such a device."""
     if result_file(model.name).is_file():
         return json.loads(result_file(model.name).read_text(encoding="utf-8"))["seconds"]
+    epochs, device = model.recipe["num_train_epochs"], versions()["device"]
     pattern = "{transfer}-{encoder}-{system}-*.json".format(**model.spec["figures"])
     for path in sorted((ROOT / "results" / "experiments").glob(pattern)):
         told = json.loads(path.read_text(encoding="utf-8"))
-        records = sum(fold["records"]["train"] + fold["records"]["detection"] for fold in told["folds"])
-        return told["seconds"] * (len(model.fold.train) + len(model.fold.detection)) / max(1, records)
-    epochs, train = model.recipe["num_train_epochs"], FREE[model.spec["figures"]["encoder"]]
-    return train * epochs * len(model.fold.train)  # targets train the encoder too
+        if told["versions"].get("device", "cpu") == device:
+            records = sum(fold["records"]["train"] + fold["records"]["detection"] for fold in told["folds"])
+            visits = records * told["config"]["num_train_epochs"]
+            return told["seconds"] * epochs * (len(model.fold.train) + len(model.fold.detection)) / max(1, visits)
+    return FREE[model.spec["figures"]["encoder"]] * epochs * len(model.fold.train)  # targets train the encoder too
 
 
 def plan_table(models: Mapping[str, Model], wanted: Sequence[str]) -> str:
