@@ -25,6 +25,7 @@ from typing import Any
 
 import yaml
 
+from finener.configuration_finener import FinenerConfig
 from finener.data_scripts.record_files import write_records
 from finener.data_scripts.tables import text_table
 from finener.experiments.data import SILVER, Fold, Record, prepare, source_fold
@@ -160,24 +161,14 @@ def make(model: Model, models: Mapping[str, Model]) -> dict[str, Any]:
     (args, training), *_ = parse_arguments(["--config", str(RECIPES / f"{model.name}.yaml")])
     results = run_phase(args, training)
     shutil.rmtree(model.folder.parent / "checkpoints", ignore_errors=True)
-    pipe = load_pipeline(str(model.folder))
-    pipe.model.encoder_autocast = read_dtype(training.encoder_dtype)
     if model.fold.dev:
-        threshold = choose_thresholds(pipe, model.fold.dev, "source")["thresholds"]["pairs"]
-    else:
-        threshold = figures["threshold"]
-    knob = threshold_knob(model.phase)
-    if threshold is not None:
-        setattr(pipe.model.config, knob, threshold)
-        pipe.model.config.save_pretrained(model.folder)
+        pipe = load_pipeline(str(model.folder))
+        pipe.model.encoder_autocast = read_dtype(training.encoder_dtype)
+        set_threshold(model, choose_thresholds(pipe, model.fold.dev, "source")["thresholds"]["pairs"])
     results |= {"name": model.name, "encoder": model.spec["base_model"], "sources": sources}
     results |= {"base_model": model.spec["base_model"]}
     results["config"] |= {"card": model.spec.get("card", {})}
-    results |= {"held_out": figures["rows"], "seeds": figures["seeds"]}
-    (model.folder / "results.json").write_text(
-        json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    write_card(model.folder, results)
+    shown = show_figures(model, results, figures)
     weights = model.folder / "model.safetensors"
     return {
         "name": model.name,
@@ -186,11 +177,58 @@ def make(model: Model, models: Mapping[str, Model]) -> dict[str, Any]:
         "seconds": round(time.time() - started, 1),
         "weights": {"sha256": file_hash(weights), "bytes": weights.stat().st_size},
         "folder_bytes": sum(path.stat().st_size for path in model.folder.rglob("*") if path.is_file()),
-        knob: getattr(pipe.model.config, knob),
-        "figures": {**model.spec["figures"], "seeds": figures["seeds"], "scores": figures["rows"]},
+        **shown,
         **{name: results[name] for name in ("seed", "records", "data", "type_support", "versions")},
         "dev": results["dev"]["scores"],
     }
+
+
+def set_threshold(model: Model, threshold: float) -> None:
+    """Writes the threshold of a model's types into its folder."""
+    config = FinenerConfig.from_pretrained(model.folder)
+    setattr(config, threshold_knob(model.phase), threshold)
+    config.save_pretrained(model.folder)
+
+
+def show_figures(model: Model, results: dict[str, Any], figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes the experiments' figures into the folder of a model: results, card and, of a target without dev data, the threshold.
+
+    Args:
+        results: of the training; the figures come into them. figures: of :func:`held_out_figures`.
+
+    Returns:
+        The figures and the threshold, as they are told of the model.
+    """
+    if not model.fold.dev and figures["threshold"] is not None:
+        set_threshold(model, figures["threshold"])
+    results |= {"held_out": figures["rows"], "seeds": figures["seeds"]}
+    (model.folder / "results.json").write_text(
+        json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    write_card(model.folder, results)
+    knob = threshold_knob(model.phase)
+    return {
+        knob: getattr(FinenerConfig.from_pretrained(model.folder), knob),
+        "figures": {**model.spec["figures"], "seeds": figures["seeds"], "scores": figures["rows"]},
+    }
+
+
+def renew_figures(model: Model) -> bool:
+    """Brings the figures of a model that is made to those of today's experiments; whether they were others."""
+    path, figures = result_file(model.name), held_out_figures(model.spec["figures"])
+    told = json.loads(path.read_text(encoding="utf-8"))
+    if told["figures"]["seeds"] == figures["seeds"] and told["figures"]["scores"] == figures["rows"]:
+        return False
+    results = json.loads((model.folder / "results.json").read_text(encoding="utf-8"))
+    write_told(told | show_figures(model, results, figures))
+    return True
+
+
+def write_told(told: Mapping[str, Any]) -> None:
+    """Writes what is told of a model."""
+    path = result_file(told["name"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def held_out_figures(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,10 +329,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not any(fnmatch(name, pattern) for name in models for pattern in args.only):
         parser.error(f"--only {' '.join(args.only)}: there is no such model; there are {', '.join(models)}")
     print(plan_table(models, args.only))
-    for model in () if args.plan else to_make(models, args.only):
+    if args.plan:
+        return 0
+    for model in to_make(models, args.only):
         told = make(model, models)
-        path = result_file(model.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_told(told)
         print(f"{model.name}: {told['seconds'] / 60:.0f} minutes; {model.folder}", flush=True)
+    for name, model in models.items():
+        if any(fnmatch(name, pattern) for pattern in args.only) and renew_figures(model):
+            print(f"{name}: its card shows today's figures of the experiments", flush=True)
     return 0

@@ -14,12 +14,15 @@ from finener.paths import ROOT
 from finener.release import program
 from finener.release.program import Model
 from finener.training.arguments import parse_arguments
+from finener.training.results import versions
 
 from transfers import corpora, record
 
 PLAN, LIST = read_yaml("plan"), program.read_list()
 # What a recipe sets by itself: paths, and what choosing a checkpoint needs.
 OWN = {"phases", "model", "ontology", "target_ontology", "mapping", "output_dir", "encoder_states_folder", "seed"}
+# With fourteen times the sentences, as many steps for less epochs.
+EPOCHS = {"finener-crossner-base": 4}
 CHOICE = {"eval_strategy", "eval_steps", "save_strategy", "save_steps", "load_best_model_at_end", "disable_tqdm"}
 
 
@@ -34,6 +37,7 @@ def test_a_model_is_trained_as_the_run_whose_figures_it_shows(name):
         assert figures["system"] in transfer["systems"]
         dtype = {"encoder_dtype": encoder["encoder_dtype"]}
         expected = merge(read_yaml("finetune"), dtype, transfer.get("settings", {}), system["settings"])
+    expected["num_train_epochs"] = EPOCHS.get(name, expected["num_train_epochs"])
     path = ROOT / "release" / f"{name}.yaml"
     recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     of_data = {"typing_data", "detection_data", "dev_data"}
@@ -89,11 +93,12 @@ def small(tmp_path, monkeypatch, encoder_folder, source, target, tokenizer):
     }
 
 
-def write_figures(folder):
+def write_figures(folder, seeds=((1, 0.5, 0.2), (2, 0.6, 0.4))):
     (folder / "results" / "experiments").mkdir(parents=True, exist_ok=True)
-    for seed, f1, threshold in ((1, 0.5, 0.2), (2, 0.6, 0.4)):
+    for seed, f1, threshold in seeds:
         told = {"scores": {"pair_f1": f1}, "seconds": 60.0, "folds": [{"thresholds": {"pairs": threshold}}]}
         told["folds"][0]["records"] = {"train": 2, "detection": 0}
+        told |= {"versions": versions(), "config": {"num_train_epochs": 3}}
         path = folder / "results" / "experiments" / f"figer-mpnet-several-{seed}.json"
         path.write_text(json.dumps(told), encoding="utf-8")
 
@@ -111,8 +116,7 @@ def test_a_model_is_made_after_the_one_it_starts_from_and_once(small, tmp_path):
     assert [m.name for m in program.to_make(small, ["second"])] == ["first", "second"]
     for model in program.to_make(small, ["second"]):
         told = program.make(model, small)
-        program.result_file(model.name).parent.mkdir(parents=True, exist_ok=True)
-        program.result_file(model.name).write_text(json.dumps(told), encoding="utf-8")
+        program.write_told(told)
     assert program.to_make(small, ["*"]) == []
     assert told["figures"]["scores"] == [["(span, type) pairs", "0.550 ± 0.071"]]
     assert told["target_type_threshold"] == pytest.approx(0.3) and told["weights"]["bytes"] > 1000
@@ -139,3 +143,37 @@ def test_a_made_model_is_loaded_and_types_a_text(small, tmp_path):
     pipe = load_pipeline(str(tmp_path / "out" / "first"))
     (mention,) = pipe("Ann saw Rome.", mentions=[(0, 3)])
     assert mention["types"] and 0.0 <= pipe.model.config.type_threshold <= 1.0
+
+
+def test_a_made_model_gets_the_figures_of_a_later_seed_without_training(small, tmp_path):
+    write_figures(tmp_path)
+    program.write_told(program.make(small["first"], small))
+    program.write_told(program.make(small["second"], small))
+    made = program.result_file("second").read_text(encoding="utf-8")
+    weights = (tmp_path / "out" / "second" / "model.safetensors").read_bytes()
+    assert not program.renew_figures(small["second"])
+    write_figures(tmp_path, [(3, 0.7, 0.6)])
+    assert program.renew_figures(small["second"]) and not program.renew_figures(small["second"])
+    told = json.loads(program.result_file("second").read_text(encoding="utf-8"))
+    assert told["figures"]["seeds"] == 3 and told["figures"]["scores"] == [["(span, type) pairs", "0.600 ± 0.100"]]
+    assert told["target_type_threshold"] == pytest.approx(0.4) and told["seconds"] == json.loads(made)["seconds"]
+    config = json.loads((tmp_path / "out" / "second" / "config.json").read_text(encoding="utf-8"))
+    assert config["target_type_threshold"] == pytest.approx(0.4) and "auto_map" in config
+    card = (tmp_path / "out" / "second" / "README.md").read_text(encoding="utf-8")
+    assert "| (span, type) pairs | 0.600 ± 0.100 |" in card and "base_model: some/encoder" in card
+    assert (tmp_path / "out" / "second" / "model.safetensors").read_bytes() == weights
+    assert program.is_made(small["second"], small)
+    # The threshold of a model with dev data is its own.
+    before = json.loads((tmp_path / "out" / "first" / "config.json").read_text(encoding="utf-8"))
+    assert program.renew_figures(small["first"])
+    assert json.loads((tmp_path / "out" / "first" / "config.json").read_text(encoding="utf-8")) == before
+
+
+def test_the_time_of_a_model_counts_epochs_and_runs_on_such_a_device_alone(small, tmp_path):
+    write_figures(tmp_path, [(1, 0.5, 0.2)])
+    # 60 seconds for 2 records in 3 epochs; the model has 3 records and an epoch
+    assert program.estimate(small["second"]) == pytest.approx(30.0)
+    path = tmp_path / "results" / "experiments" / "figer-mpnet-several-1.json"
+    elsewhere = json.loads(path.read_text(encoding="utf-8")) | {"versions": {"device": "some GPU"}}
+    path.write_text(json.dumps(elsewhere), encoding="utf-8")
+    assert program.estimate(small["second"]) == pytest.approx(program.FREE["mpnet"] * 3)
