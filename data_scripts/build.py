@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 from datasets.exceptions import DatasetGenerationError
-from huggingface_hub import DatasetCard, DatasetCardData, HfApi
+from huggingface_hub import DatasetCard, DatasetCardData
 
 from finener.data_scripts.corpus import CorpusBuilder, CorpusError, ReadReport
 from finener.data_scripts.tables import printable, text_table
@@ -70,9 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help="files and folders; those after 'dev=PATH' are of the split 'dev' (default: train)",
         )
         corpus.add_argument("--output_dir", type=Path, required=True, help="a new or empty folder")
-        corpus.add_argument(
-            "--push_to_hub", metavar="REPO", help="also upload the folder as this dataset repo (private)"
-        )
         for field in options_of(find_builder(name)):
             _add_option(corpus, field)
 
@@ -103,8 +100,6 @@ def run(args: argparse.Namespace) -> int:
             "To keep the types give --ontology: a name of `finener list`, or your .tsv or .json file"
         )
     print(f"\nWritten to {args.output_dir}: README.md, report.json, data/*.parquet")
-    if args.push_to_hub:
-        print(f"Uploaded to {push(args.output_dir, args.push_to_hub)}")
     return 0
 
 
@@ -231,11 +226,3 @@ def report_table(reports: Mapping[str, ReadReport]) -> str:
         lines += [f"{split}: left out {count:,} × {reason}" for reason, count in sorted(report.dropped.items())]
         lines += [f"{split}: {note}" for note in dict.fromkeys(report.notes)]
     return "\n".join([lines[0], *map(printable, lines[1:])])
-
-
-def push(folder: str | Path, repo_id: str) -> str:
-    """Uploads a built folder as a private dataset repo and returns its address. Make it public when its licence allows that."""
-    api = HfApi()
-    url = api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
-    api.upload_folder(folder_path=folder, repo_id=repo_id, repo_type="dataset", commit_message="Built by finener")
-    return str(url)

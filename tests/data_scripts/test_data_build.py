@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 from datasets.exceptions import DatasetGenerationError
-from huggingface_hub import HfApi
 
 from finener.data_scripts import build
 from finener.data_scripts.__main__ import main
@@ -248,31 +247,6 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path, capsys):
     path = write(tmp_path / "out" / "a.txt")
     assert main(["build", "conll", "--data_files", path, "--output_dir", str(tmp_path / "out")]) == 1
     assert "out is not an empty folder" in capsys.readouterr().err
-
-
-def test_push_uploads_the_folder_as_a_private_dataset(tmp_path, monkeypatch, capsys):
-    calls = []
-    monkeypatch.setattr(HfApi, "create_repo", lambda self, *a, **k: calls.append((a, k)) or "hub://me/tales")
-    monkeypatch.setattr(
-        HfApi, "upload_folder", lambda self, **k: calls.append(sorted(p.name for p in k["folder_path"].iterdir()))
-    )
-    out = str(tmp_path / "out")
-    command = [
-        "build",
-        "conll",
-        "--data_files",
-        write(tmp_path / "a.txt"),
-        "--output_dir",
-        out,
-        "--push_to_hub",
-        "me/tales",
-    ]
-    assert main(command) == 0
-    assert calls == [
-        (("me/tales",), {"repo_type": "dataset", "private": True, "exist_ok": True}),
-        ["README.md", "data", "report.json"],
-    ]
-    assert "Uploaded to hub://me/tales" in capsys.readouterr().out
 
 
 def test_every_corpus_has_a_page_and_a_builder(capsys):
