@@ -14,6 +14,7 @@ MOST_TEXTS = 1024  # of a request
 MOST_CHARACTERS = 2**20  # of all its texts
 MOST_TYPES = 1024  # that it asks for; the names of those that the model does not know are read by it too
 MOST_TYPE_CHARACTERS = 2**16  # of all their names
+MOST_MENTIONS = 4096  # that it gives to be typed
 MOST = {"batch_size": 256, "top_k": 100}  # so that one request can't take all memory
 STRATEGIES = (
     "simple",
@@ -102,7 +103,16 @@ def _read_parameters(given: Any) -> dict[str, Any]:
             raise ValueError(f"{name} of a request must be at most {most}, got {read[name]}")
     if "types" in read:
         _check_types(read["types"])
+    if (given_mentions := _pieces(read.get("mentions", []))) > MOST_MENTIONS:
+        raise ValueError(f"a request may give {MOST_MENTIONS:,} mentions; got {given_mentions:,}")
     return read
+
+
+def _pieces(given: Any) -> int:
+    """Of [start, end] pairs, or lists of them, how many there are; what is of another form is for the pipeline to tell."""
+    if isinstance(given, list) and any(isinstance(one, (list, Mapping)) for one in given):
+        return sum(map(_pieces, given))
+    return 1 if given else 0
 
 
 def _labels(given: Any) -> list[str]:

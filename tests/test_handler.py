@@ -91,6 +91,8 @@ def test_what_clients_send_to_any_token_classifier_is_understood(served):
         ({"inputs": "x", "parameters": {"types": ["per", 3]}}, "types must be a text or a list of texts such as"),
         ({"inputs": "x", "parameters": {"types": ["a"] * 1025}}, "ask for 1,024 types of .* got 1,025 of 1,025"),
         ({"inputs": "x", "parameters": {"types": ["a" * 70_000]}}, "65,536 characters in all; got 1 of 70,000"),
+        ({"inputs": "x", "parameters": {"mentions": [[0, 1]] * 4097}}, "may give 4,096 mentions; got 4,097"),
+        ({"inputs": ["x", "y"], "parameters": {"mentions": [[[0, 1]] * 4096, [[0, 1]]]}}, "mentions; got 4,097"),
         ({"inputs": "x", "parameters": {"batch_size": "257"}}, "batch_size of a request must be at most 256, got 257"),
         ({"inputs": "x", "parameters": {"top_k": 101}}, "top_k of a request must be at most 100, got 101"),
         ({"inputs": "x", "parameters": {"top_k": "two"}}, "top_k must be a whole number, got 'two'"),
