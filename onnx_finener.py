@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,7 +42,7 @@ class OnnxPipeline:
         providers: of onnxruntime, the first that can be used first.
 
     Raises:
-        FileNotFoundError: when a file of the folder is not there.
+        FileNotFoundError: when a file of the folder is not there. ValueError: when one is cut or damaged.
 
     Example:
         >>> ner = OnnxPipeline("outputs/onnx")  # doctest: +SKIP
@@ -60,20 +61,22 @@ class OnnxPipeline:
                 raise FileNotFoundError(
                     f"{folder / name} is not there: expected what `finener export --format onnx` wrote"
                 )
-        self.settings = read_json(folder / SETTINGS_NAME)
-        self.tokenizer = _FastTokenizer(folder / TOKENIZER_NAME, self.settings)
-        window = SimpleNamespace(window_words=self.settings["window_words"], encoder_config=None)
+        with _reading(folder / SETTINGS_NAME):
+            self.settings = read_json(folder / SETTINGS_NAME)
+            window = SimpleNamespace(window_words=self.settings["window_words"], encoder_config=None)
+            self.window_overlap = self.settings["window_overlap"]
+            self.detection_threshold = self.settings["detection_threshold"]
+            self.crf = Crf(**self.settings["crf"])
+        with _reading(folder / TOKENIZER_NAME):
+            self.tokenizer = _FastTokenizer(folder / TOKENIZER_NAME, self.settings)
         self.text_encoder = TextEncoder(self.tokenizer, window)
-        self.crf = Crf(**self.settings["crf"])
-        self.choosers = _choosers(read_json(folder / ONTOLOGY_NAME), self.settings)
+        with _reading(folder / ONTOLOGY_NAME):
+            self.choosers = _choosers(read_json(folder / ONTOLOGY_NAME), self.settings)
         ontologies = {head: chooser.ontology for head, chooser in self.choosers.items()}
         self.config = SimpleNamespace(ontology=ontologies["source"], target_ontology=ontologies.get("target"))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
-        self.reader, self.types = (
-            onnxruntime.InferenceSession(str(folder / name), options, providers=list(providers))
-            for name in (READER_NAME, TYPES_NAME)
-        )
+        self.reader, self.types = (_graph(folder / name, options, providers) for name in (READER_NAME, TYPES_NAME))
 
     def __call__(
         self,
@@ -118,14 +121,17 @@ class OnnxPipeline:
         if top_k is not None:
             check_at_least_one("top_k", top_k)
         heads, shown = heads_of_call(_NoTypesByName(self), head, types, type_threshold, top_k)
-        least = self.settings["detection_threshold"] if detection_threshold is None else detection_threshold
+        least = self.detection_threshold if detection_threshold is None else detection_threshold
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"expected a text or a list of texts, got {type(text).__name__}: {text!r:.80}")
         results: list[list[dict[str, Any]]] = [[] for _ in texts]
-        overlap = self.settings["window_overlap"]
-        windows = ((at, window) for at, text in enumerate(texts) for window in self.text_encoder.read(text, overlap))
+        windows = (
+            (at, window)
+            for at, text in enumerate(texts)
+            for window in self.text_encoder.read(text, self.window_overlap)
+        )
         for at, found in read_windows(windows, partial(self._run, heads=heads), batch_size):
             mentions = (m for m in mentions_of_windows(found, least) if m.types[0])
             results[at] = [mention_as_dict(texts[at], m, heads, shown, None) for m in mentions]
@@ -162,6 +168,21 @@ class OnnxPipeline:
     ) -> list[dict[str, float]]:
         """As :meth:`select_types`, ``k`` types whatever their threshold: see :meth:`TypeChooser.choose_best`."""
         return [self.choosers[head].choose_best(row, k, allowed) for row in logits[head]]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Names the file that is read in an error of any kind, such as those of onnxruntime and tokenizers."""
+    try:
+        yield
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}".splitlines()[-1]
+        raise ValueError(f"{path}: not as `finener export` wrote it ({told:.200}); export the model again") from error
+
+
+def _graph(path: Path, options: onnxruntime.SessionOptions, providers: Sequence[str]) -> onnxruntime.InferenceSession:
+    with _reading(path):
+        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
 
 
 class _NoTypesByName:

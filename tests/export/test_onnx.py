@@ -199,6 +199,17 @@ def test_what_is_not_there_is_told_in_one_line(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err == "error: export needs onnxscript: pip install 'finener[onnx]'\n"
 
 
+@pytest.mark.parametrize("name", ["onnx.json", "ontology.json", "reader.onnx", "types.onnx", "tokenizer.json"])
+def test_a_damaged_file_is_named(exported, tmp_path, name):
+    folder = tmp_path / "copy"
+    shutil.copytree(exported[1], folder)
+    whole = (folder / name).read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"{}", b"[1]", whole[:100] + bytes(8) + whole[108:]):
+        (folder / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name}: (?!.*\n)"):
+            OnnxPipeline(folder, threads=1)
+
+
 def test_wrong_calls_say_what_was_expected(exported, tmp_path):
     _, folder = exported
     with pytest.raises(FileNotFoundError, match="finener export --format onnx"):
