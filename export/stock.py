@@ -34,6 +34,8 @@ from finener.windows_finener import TextEncoder
 
 Record = dict[str, Any]
 SHOWN_EXAMPLES = 3
+BY_WORDS = "first"  # aggregation: a word has the tag of its first sub-token, so a mention ends where a word does
+BY_PARTS = "simple"  # of hosts that are asked for nothing else
 LONG_TEXT_STRIDE = 32  # sub-tokens that the parts of a long text share when the companion is measured
 
 
@@ -108,7 +110,7 @@ def export_stock(pipe: FinenerPipeline, folder: Path, settings: StockSettings) -
     print(f"{len(types.ids)} types, {len(types.tags)} tags; {len(gold)} gold records, {len(texts)} texts")
     model, tokenizer = _trained(pipe, types, told, settings)
     _save(model, tokenizer, folder)
-    ner = pipeline("token-classification", model=str(folder), aggregation_strategy="simple", stride=LONG_TEXT_STRIDE)
+    ner = pipeline("token-classification", model=str(folder), aggregation_strategy=BY_WORDS, stride=LONG_TEXT_STRIDE)
     results = {
         **_facts(pipe, folder, settings, types),
         "data": {"text": data_hash(found), "gold": data_hash(gold), "test": data_hash(test)},
@@ -167,24 +169,41 @@ def _trained(
 
 def _measured(pipe: FinenerPipeline, ner: Pipeline, test: Sequence[Record], types: StockTypes) -> dict[str, Any]:
     """Scores of both models on the test records, by the told types alone; the companion as a host runs it, from its folder."""
-    ids, found = _types_of_names(types), []
-    for record in test:
-        mentions = [
-            {"start": m["start"], "end": m["end"], "types": [ids[m["entity_group"]]]} for m in ner(record["text"])
-        ]
-        found.append({**record, "mentions": mentions})
     told = types.ontology.subset(types.ids)
     gold = [types.restricted(record) for record in test]
-    companion, full = (
-        judge(gold, [types.restricted(r) for r in answer], told) for answer in (found, predict_records(pipe, test))
-    )
-    result = score(companion, baseline=full)
+    answers = {
+        "full model": [types.restricted(record) for record in predict_records(pipe, test)],
+        "companion": _found(ner, test, types, BY_WORDS),
+        "companion, sub-tokens": _found(ner, test, types, BY_PARTS),
+    }
+    judged = {name: judge(gold, answer, told) for name, answer in answers.items()}
+    result = score(judged["companion"], baseline=judged["full model"])
+    parts = score(judged["companion, sub-tokens"])["scores"]
     return {
-        "test": {"full model": result["baseline"], "companion": result["scores"]},
+        "test": {
+            "full model": result["baseline"],
+            "companion": result["scores"],
+            "companion, sub-tokens": parts,
+        },
         "intervals": result["intervals"],
         "difference": result.get("difference", {}),
         "documents": result["documents"],
     }
+
+
+def _found(ner: Pipeline, records: Sequence[Record], types: StockTypes, aggregation: str) -> list[Record]:
+    """What the companion finds in records."""
+    ids = _types_of_names(types)
+    return [
+        {
+            **record,
+            "mentions": [
+                {"start": m["start"], "end": m["end"], "types": [ids[m["entity_group"]]]}
+                for m in ner(record["text"], aggregation_strategy=aggregation)
+            ],
+        }
+        for record in records
+    ]
 
 
 def _shown(ner: Pipeline, text: str) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def _add_twins(model: PreTrainedModel, twins: Mapping[int, int]) -> None:
 
 
 def tagged(record: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, types: StockTypes) -> dict[str, Any]:
-    """A text as it trains: every sub-token of a mention has a tag, so that the pipeline's simplest aggregation joins them.
+    """A text as it trains: every sub-token of a mention has a tag, so that any aggregation of the pipeline joins them.
 
     Args:
         record: its ``text`` is one that the model reads at a time, longer ones are cut; each of its ``mentions`` has one type.

@@ -47,6 +47,7 @@ def write_stock_card(
         datasets=list(facts.datasets) or None,
         base_model=base,
         widget=[{"text": text} for text in facts.examples] or None,
+        inference={"parameters": {"aggregation_strategy": "first"}},
         model_name=name,
         eval_results=eval_results(told | companion, facts, {}) or None,
     )
