@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--types", nargs="+", metavar="TYPE", help="ids of types in place of a level, or a file with one a line"
     )
     stock.add_argument("--max_texts", type=int, help="label only so many texts (default: all)")
+    stock.add_argument(
+        "--gold_times", type=int, help="how often a gold record is seen for each text of an epoch (default: 5)"
+    )
     stock.add_argument("--epochs", type=float, help="of the training (default: 4)")
     stock.add_argument("--batch_size", type=int, help="texts at a time in training (default: 8)")
     stock.add_argument("--learning_rate", type=float, help="of the encoder, at its peak (default: 1e-4)")

@@ -47,6 +47,7 @@ class StockSettings:
         text: files of open text, which the full model labels. max_texts: only so many texts of them; None: all.
         gold: files of records in which every mention is marked and typed.
         test: files of such records, by which both models are judged; none of them trains.
+        gold_times: how often a record of people's is seen for each text that the full model labelled.
         level: of the types, 1 for the roots. types: ids in place of a level.
         epochs, batch_size, learning_rate, seed: of the training.
         full_model_repo: Hub name of the full model. examples: texts for the widget.
@@ -58,6 +59,7 @@ class StockSettings:
     level: int = 1
     types: Sequence[str] = ()
     max_texts: int | None = None
+    gold_times: int = 5
     epochs: float = 4.0
     batch_size: int = 8
     learning_rate: float = 1e-4
@@ -66,7 +68,7 @@ class StockSettings:
     examples: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate", "max_texts"):
+        for name in ("epochs", "batch_size", "learning_rate", "max_texts", "gold_times"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"--{name} must be above 0, got {value}")
@@ -106,16 +108,17 @@ def export_stock(pipe: FinenerPipeline, folder: Path, settings: StockSettings) -
         raise ValueError("nothing to learn from: give --text with open text, --gold with records, or both")
     found = list(tqdm(predict_records(pipe, texts), "labelling", len(texts), disable=not sys.stderr.isatty()))
     judged = predict_records(pipe, gold, gold_mentions=True)
-    told = [types.single(r, scored) for r, scored in zip([*gold, *found], [*judged, *found], strict=True)]
+    of_gold = [types.single(r, scored) for r, scored in zip(gold, judged, strict=True)]
+    of_text = [types.single(record, record) for record in found]
     print(f"{len(types.ids)} types, {len(types.tags)} tags; {len(gold)} gold records, {len(texts)} texts")
-    model, tokenizer = _trained(pipe, types, told, settings)
+    model, tokenizer = _trained(pipe, types, [*of_gold * settings.gold_times, *of_text], settings)
     _save(model, tokenizer, folder)
     ner = pipeline("token-classification", model=str(folder), aggregation_strategy=BY_WORDS, stride=LONG_TEXT_STRIDE)
     results = {
         **_facts(pipe, folder, settings, types),
         "data": {"text": data_hash(found), "gold": data_hash(gold), "test": data_hash(test)},
         "records": {"text": len(texts), "gold": len(gold), "test": len(test)},
-        "mentions": sum(len(record["mentions"]) for record in told),
+        "mentions": sum(len(record["mentions"]) for record in [*of_gold, *of_text]),
         **(_measured(pipe, ner, test, types) if test else {"test": {}}),
         "seconds": round(time.monotonic() - begin),
     }

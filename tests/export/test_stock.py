@@ -10,6 +10,7 @@ from transformers import pipeline as pipe_of
 
 from finener import cli
 from finener.data_scripts.record_files import read_records, write_records
+from finener.export import stock
 from finener.export.stock_tokenizer import stock_tokenizer
 from finener.export.stock_training import UNREAD, new_stock_model, tagged
 from finener.export.stock_types import MOST_TYPES, StockTypes
@@ -74,7 +75,7 @@ def companion(saved):
     gold, test = ("--gold", saved / "gold.jsonl"), ("--test", saved / "test.jsonl")
     knobs = (
         "--epochs",
-        150,
+        30,
         "--batch_size",
         4,
         "--learning_rate",
@@ -145,6 +146,18 @@ def test_open_text_is_labelled_by_the_full_model_and_a_test_text_never_trains(sa
     assert "no examples for the widget" in capsys.readouterr().out
     assert export(saved, tmp_path / "b", "--gold", saved / "test.jsonl", *test) == 1
     assert "a test must not train" in capsys.readouterr().err
+
+
+def test_a_gold_record_is_seen_more_often_than_a_text(saved, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(stock, "train_stock_model", lambda model, tokenizer, examples, **_: seen.append(len(examples)))
+    (tmp_path / "open.txt").write_text("Ada saw Rome.\nBo left.", encoding="utf-8")
+    given = ("--text", tmp_path / "open.txt", "--gold", saved / "gold.jsonl")
+    assert export(saved, tmp_path / "a", *given) == 0 == export(saved, tmp_path / "b", *given, "--gold_times", 2)
+    assert seen == [5 * 4 + 2, 2 * 4 + 2]
+    told = [json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8")) for name in "ab"]
+    assert told[0]["records"] == {"text": 2, "gold": 4, "test": 0} and told[0]["mentions"] == told[1]["mentions"]
+    assert export(saved, tmp_path / "c", *given, "--gold_times", 0) == 1
 
 
 # -------------------------------------------------------------------- types and tags
