@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,19 @@ def parse_json(text: str) -> Any:
     return content
 
 
+@contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """Python's garbage collector waits: it would look at all objects again and again while many are made that stay."""
+    was_at_work = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_at_work:
+            gc.enable()
+
+
+@collector_at_rest()
 def read_json(path: str | Path) -> Any:
     """The content of a JSON file. Raises ValueError, which names the file, when it holds something else."""
     try:
@@ -30,10 +47,12 @@ def read_json(path: str | Path) -> Any:
 
 
 def _is_deeper(content: Any, levels: int) -> bool:
-    if not isinstance(content, (dict, list)):
-        return False
-    parts = content.values() if isinstance(content, dict) else content
-    return levels == 0 or any(_is_deeper(part, levels - 1) for part in parts)
+    """Whether lists and objects stand more than so many deep in each other; looks at a whole level at a time."""
+    level = [content] if isinstance(content, (dict, list)) else []
+    for _ in range(levels):
+        parts = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [part for part in chain.from_iterable(parts) if isinstance(part, (dict, list))]
+    return bool(level)
 
 
 def is_text(value: object) -> bool:

@@ -6,7 +6,7 @@ L gold types per mention (padded), C source types, K target types, F shape featu
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -180,8 +180,7 @@ class TypeHead(nn.Module):
             return typing_loss(logits, labels)
         if self.dag is None or self.dag.parents.items.device != logits.device:
             self.dag = type_rows(self.config.ontology, logits.device)
-        below = below_gold(labels, self.dag)
-        return typing_loss(logits, labels, torch.where(below, self.below_gold_weight, 1.0))
+        return typing_loss(logits, labels, self.dag, self.below_gold_weight)
 
 
 class ConversionHead(nn.Module):
@@ -272,6 +271,10 @@ def credit_rows(weights: Tensor, ontology: Ontology) -> CreditRows:
     return CreditRows(sorted(zip(gold.tolist(), predicted.tolist(), values.tolist(), strict=True)))
 
 
+Cells = tuple[Tensor, Tensor]
+"""Some cells of a matrix of mentions and types: (N) mentions, (N) types."""
+
+
 class TypeRows(NamedTuple):
     """Of each type its parents, and all types below it."""
 
@@ -288,26 +291,22 @@ def type_rows(ontology: Ontology, device: torch.device) -> TypeRows:
     return TypeRows(Lists.of(ontology.parents, device), Lists.of(below, device))
 
 
-def below_gold(labels: Tensor, dag: TypeRows) -> Tensor:
-    """Whether a type is below one of a mention's most specific gold types, and so neither gold nor known to be wrong.
+def below_gold(labels: Tensor, dag: TypeRows) -> Cells:
+    """The types below one of a mention's most specific gold types, which are neither gold nor known to be wrong.
 
     Args:
         labels: (M, L) closed gold types, -1 padding. dag: of the C types.
 
     Returns:
-        (M, C) bool.
+        (N) mentions and types; a pair comes twice where two of the mention's most specific types have the type below them.
     """
-    mention, place = (labels >= 0).nonzero(as_tuple=True)
-    gold = labels[mention, place]
-    is_lowest = torch.zeros(len(labels), len(dag.parents.sizes), dtype=torch.bool, device=labels.device)
-    is_lowest[mention, gold] = True
+    mention, gold = _gold_cells(labels)
     of, parents = dag.parents(gold)
-    is_lowest[mention[of], parents] = False
-    mention, lowest = is_lowest.nonzero(as_tuple=True)
+    n_types = len(dag.parents.sizes)
+    is_lowest = ~torch.isin(mention * n_types + gold, mention[of] * n_types + parents)
+    mention, lowest = mention[is_lowest], gold[is_lowest]
     of, types = dag.below(lowest)
-    below = torch.zeros_like(is_lowest)
-    below[mention[of], types] = True
-    return below
+    return mention[of], types
 
 
 def sparse_rows(entries: CreditRows, size: int) -> SparseRows:
@@ -317,10 +316,10 @@ def sparse_rows(entries: CreditRows, size: int) -> SparseRows:
     return nn.functional.pad(ends, (1, 0)), torch.tensor(predicted), torch.tensor(credit)
 
 
-def _multi_hot(labels: Tensor, size: int) -> Tensor:
-    """Type indices (M, L), -1 padding → (M, size) of zeros and ones."""
-    hot = torch.zeros(len(labels), size + 1, device=labels.device)
-    return hot.scatter_(1, labels.masked_fill(labels < 0, size), 1.0)[:, :size]
+def _gold_cells(labels: Tensor) -> Cells:
+    """The (mention, type) pairs of labels (M, L), -1 padding."""
+    mention, place = (labels >= 0).nonzero(as_tuple=True)
+    return mention, labels[mention, place]
 
 
 def _at(places: Tensor, values: Tensor) -> Tensor:
@@ -334,21 +333,50 @@ def detection_loss(crf: LinearChainCRF, emissions: Tensor, labels: Tensor, mask:
     return crf.nll(emissions, labels.clamp(min=0), mask) * labelled.any(1), labelled.sum(1)
 
 
-def typing_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+class _TypingLoss(torch.autograd.Function):
+    """Binary cross entropy of each mention, summed over its types, (M,), of raw logits (M, C) and the cells that are gold.
+
+    Few cells are gold. So all are first taken as wrong, and then these corrected: there is no matrix of targets, nor one of weights, and
+    nothing but the logits is kept for the gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, gold: Cells, light: Cells, weight: float) -> Tensor:
+        ctx.save_for_backward(logits, *gold, *light)
+        ctx.weight = weight
+        raw = logits.float()
+        losses = nn.functional.softplus(raw)  # −log(1 − p)
+        losses[gold] = nn.functional.softplus(-raw[gold])  # −log p
+        losses[light] *= weight
+        return losses.sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        logits, *cells = ctx.saved_tensors
+        gold, light = tuple(cells[:2]), tuple(cells[2:])
+        raw = logits.float()
+        slopes = raw.sigmoid()
+        slopes[gold] = -(-raw[gold]).sigmoid()
+        slopes[light] *= ctx.weight
+        return slopes.mul_(gradient[:, None]).to(logits.dtype), None, None, None
+
+
+def typing_loss(
+    logits: Tensor, labels: Tensor, dag: TypeRows | None = None, below_gold_weight: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Binary cross entropy of each mention, summed over its types, and the number of its gold types: (M,) and (M,).
 
     Dividing by the gold types rather than by M·C keeps the loss's scale, and so its weight, the same for 100 or 10,000 types.
 
     Args:
         logits: (M, C) raw. labels: (M, L) closed gold types, -1 padding; a row of padding only loses nothing.
-        weights: (M, C) of each mention's types, at least 0; None: all 1.
+        dag: of the C types; with it, the types of :func:`below_gold` weigh ``below_gold_weight``, at least 0, and the others 1.
     """
     typed = (labels >= 0).any(1)
-    rows = labels[typed]
-    gold = _multi_hot(rows, logits.shape[1])
-    weights = None if weights is None else weights[typed]
-    losses = nn.functional.binary_cross_entropy_with_logits(logits[typed].float(), gold, weights, reduction="none")
-    return _at(typed, losses.sum(1)), (labels >= 0).sum(1)
+    chosen = typed.nonzero()[:, 0]
+    rows, own = labels[chosen], logits if len(chosen) == len(logits) else logits.index_select(0, chosen)
+    light = (chosen[:0], chosen[:0]) if dag is None else below_gold(rows, dag)
+    return _at(typed, _TypingLoss.apply(own, _gold_cells(rows), light, below_gold_weight)), (labels >= 0).sum(1)
 
 
 def conversion_loss(logits: Tensor, labels: Tensor, credit: SparseRows) -> tuple[Tensor, Tensor]:

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .json_finener import is_text, read_json
+from .json_finener import collector_at_rest, is_text, read_json
 
 if TYPE_CHECKING:  # an exported model reads its types without torch
     from torch import Tensor
@@ -25,6 +25,7 @@ ONTOLOGY_NAME = "ontology.json"
 
 MOST_LEVELS = 1_000  # a type's ancestors are kept for each type
 TSV_COLUMNS = ("id", "label", "parents", "assignable", "description")
+TYPE_KEYS = frozenset(TSV_COLUMNS)  # of a type in JSON
 
 
 class OntologyError(ValueError):
@@ -89,18 +90,21 @@ class Ontology:
         if len(self._index) < len(self.ids):
             doubled = sorted(i for i, n in Counter(self.ids).items() if n > 1)[:5]
             raise OntologyError(f"ontology {name!r} lists these types more than once: {doubled}")
-        self.parents: tuple[tuple[int, ...], ...] = tuple(self._parent_indices(t) for t in self.types)
+        self.parents: tuple[tuple[int, ...], ...] = tuple(map(self._parent_indices, self.types))
         self.depths: tuple[int, ...] = self._longest_paths()
+        self._known_ancestors: dict[int, frozenset[int]] = {}
 
     def _parent_indices(self, entity_type: EntityType) -> tuple[int, ...]:
-        for parent in entity_type.parents:
-            if parent not in self._index:
-                raise OntologyError(
-                    f"type {entity_type.id!r} of ontology {self.name!r} has the parent {parent!r}, which is not in the "
-                    f'list: add it, e.g. {{"id": "{parent}", "label": "{parent}", "parents": []}}'
-                    + ("; in a table, parents are joined by |" if set(parent) & set(",;/ ") else "")
-                )
-        return tuple(dict.fromkeys(self._index[p] for p in entity_type.parents))
+        try:
+            parents = tuple(map(self._index.__getitem__, entity_type.parents))
+        except KeyError as error:
+            parent = error.args[0]
+            raise OntologyError(
+                f"type {entity_type.id!r} of ontology {self.name!r} has the parent {parent!r}, which is not in the "
+                f'list: add it, e.g. {{"id": "{parent}", "label": "{parent}", "parents": []}}'
+                + ("; in a table, parents are joined by |" if set(parent) & set(",;/ ") else "")
+            ) from None
+        return parents if len(parents) < 2 else tuple(dict.fromkeys(parents))
 
     def _longest_paths(self) -> tuple[int, ...]:
         """Depth of each type: edges on the longest path from a root, so that a parent is always less deep."""
@@ -165,10 +169,20 @@ class Ontology:
     @cached_property
     def ancestors(self) -> tuple[frozenset[int], ...]:
         """All ancestors of each type, without the type itself, as indices."""
-        found: list[frozenset[int]] = [frozenset()] * len(self)
-        for node in sorted(range(len(self)), key=self.depths.__getitem__):
-            found[node] = frozenset().union(*(found[p] | {p} for p in self.parents[node]))
-        return tuple(found)
+        return tuple(map(self._ancestors_of, range(len(self))))
+
+    def _ancestors_of(self, index: int) -> frozenset[int]:
+        """A type's ancestors, found when they are first asked for: those of few types of a large ontology ever are."""
+        found, waiting = self._known_ancestors, [index]
+        while waiting:
+            parents = self.parents[waiting[-1]]
+            if waiting[-1] in found:
+                waiting.pop()
+            elif unknown := [p for p in parents if p not in found]:
+                waiting += unknown
+            else:
+                found[waiting.pop()] = frozenset(parents).union(*map(found.__getitem__, parents))
+        return found[index]
 
     @cached_property
     def roots(self) -> tuple[int, ...]:
@@ -211,11 +225,8 @@ class Ontology:
 
     def closure_indices(self, indices: Iterable[int]) -> list[int]:
         """The given types and all their ancestors, as sorted indices."""
-        closed: set[int] = set()
-        for i in indices:
-            closed.add(i)
-            closed |= self.ancestors[i]
-        return sorted(closed)
+        closed = set(indices)
+        return sorted(closed.union(*map(self._ancestors_of, closed)))
 
     def closure(self, type_ids: Iterable[str]) -> list[str]:
         """The given types and all their ancestors, in index order. Raises OntologyError on an unknown type."""
@@ -224,8 +235,7 @@ class Ontology:
     def most_specific_indices(self, indices: Iterable[int]) -> list[int]:
         """Of the given types, those that are no ancestor of another given one, as sorted indices."""
         given = set(indices)
-        above = set().union(*(self.ancestors[i] for i in given)) if given else set()
-        return sorted(given - above)
+        return sorted(given.difference(*map(self._ancestors_of, given)))
 
     def most_specific(self, type_ids: Iterable[str]) -> list[str]:
         """Of the given types, those that are no ancestor of another given one, in index order."""
@@ -317,35 +327,25 @@ class Ontology:
     @cached_property
     def digest(self) -> str:
         """Hash of the types and parents, in order: equal for equal type systems, whatever the labels say."""
-        facts = [[t.id, list(t.parents), t.assignable] for t in self.types]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        quoted = {t.id: json.dumps(t.id) for t in self.types}
+        facts = (
+            f"[{quoted[t.id]}, [{', '.join(map(quoted.__getitem__, t.parents))}], {'true' if t.assignable else 'false'}]"
+            for t in self.types
+        )
+        return hashlib.sha256(f"[{', '.join(facts)}]".encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict:
         """The JSON form."""
         return {"name": self.name, "source": self.source, "types": [t.to_dict() for t in self.types]}
 
     @classmethod
+    @collector_at_rest()
     def from_dict(cls, content: Mapping) -> Ontology:
         """Inverse of :meth:`to_dict`. Raises OntologyError when a key is missing, unknown or of the wrong kind."""
         expected = '{"name": "mine", "types": [{"id": "org", "label": "organisation", "parents": []}, …]}'
         if not isinstance(content, Mapping) or not isinstance(content.get("types"), list) or "name" not in content:
             raise OntologyError(f"an ontology file holds {expected}")
-        types = []
-        for entry in content["types"]:
-            if not isinstance(entry, Mapping) or not isinstance(entry.get("id"), str) or not entry["id"]:
-                raise OntologyError(f"type {entry!r} has no id; an ontology file holds {expected}")
-            unknown = set(entry) - {"id", "label", "parents", "assignable", "description"}
-            if unknown:
-                raise OntologyError(f"type {entry['id']!r} has unknown keys {sorted(unknown)}; expected {expected}")
-            parents = entry.get("parents", [])
-            if not isinstance(parents, list) or not all(isinstance(p, str) for p in parents):
-                raise OntologyError(f"type {entry['id']!r}: parents must be a list of ids, got {parents!r}")
-            texts = [entry.get(key, "") for key in ("id", "label", "description")]
-            if not all(map(is_text, [*texts, *parents])) or not isinstance(entry.get("assignable", True), bool):
-                raise OntologyError(
-                    f"type {entry['id']!r}: expected texts, and assignable true or false, got {entry!r:.200}"
-                )
-            types.append(EntityType(**{**entry, "parents": tuple(parents)}))
+        types = [_type_of_entry(entry, expected) for entry in content["types"]]
         name, source = content["name"], content.get("source", "")
         if not is_text(name) or not is_text(source):
             raise OntologyError(
@@ -377,6 +377,7 @@ class Ontology:
             raise OntologyError(f"{path}: {error}") from error
 
     @classmethod
+    @collector_at_rest()
     def from_tsv(cls, path: str | Path, name: str | None = None) -> Ontology:
         """Reads a TAB-separated table with a header of some of the columns ``id``, ``label``, ``parents`` (ids joined by ``|``),
         ``assignable`` (``yes`` or ``no``) and ``description``.
@@ -416,16 +417,34 @@ class Ontology:
         Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _type_of_entry(entry: Any, expected: str) -> EntityType:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("id"), str) or not entry["id"]:
+        raise OntologyError(f"type {entry!r} has no id; an ontology file holds {expected}")
+    if not entry.keys() <= TYPE_KEYS:
+        raise OntologyError(
+            f"type {entry['id']!r} has unknown keys {sorted(entry.keys() - TYPE_KEYS)}; expected {expected}"
+        )
+    parents, is_assignable = entry.get("parents", []), entry.get("assignable", True)
+    if not isinstance(parents, list) or not all([isinstance(p, str) for p in parents]):
+        raise OntologyError(f"type {entry['id']!r}: parents must be a list of ids, got {parents!r}")
+    texts = entry["id"], entry.get("label", ""), entry.get("description", "")
+    if not all(map(is_text, [*texts, *parents])) or not isinstance(is_assignable, bool):
+        raise OntologyError(f"type {entry['id']!r}: expected texts, and assignable true or false, got {entry!r:.200}")
+    type_id, label, description = texts
+    return EntityType(type_id, label, tuple(parents), is_assignable, description)
+
+
 def _type_of_row(row: str, columns: Sequence[str], place: str) -> EntityType:
     cells = [cell.strip() for cell in row.split("\t")]
     if len(cells) > len(columns):
         raise OntologyError(
             f"{place}: expected at most {len(columns)} cells, one for each column of the header, got {row!r}"
         )
-    values = dict.fromkeys(TSV_COLUMNS, "") | dict(zip(columns, cells, strict=False))
-    if not values["id"]:
+    values = dict(zip(columns, cells, strict=False))
+    type_id, assignable = values.get("id"), values.get("assignable", "")
+    if not type_id:
         raise OntologyError(f"{place}: a type without an id: {row!r}")
-    if values["assignable"] not in ("", "yes", "no"):
-        raise OntologyError(f"{place}: assignable must be yes or no, got {values['assignable']!r}")
-    parents = tuple(p.strip() for p in values["parents"].split("|") if p.strip())
-    return EntityType(values["id"], values["label"], parents, values["assignable"] != "no", values["description"])
+    if assignable not in ("", "yes", "no"):
+        raise OntologyError(f"{place}: assignable must be yes or no, got {assignable!r}")
+    parents = tuple(stripped for p in values.get("parents", "").split("|") if (stripped := p.strip()))
+    return EntityType(type_id, values.get("label", ""), parents, assignable != "no", values.get("description", ""))

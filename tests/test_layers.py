@@ -1,4 +1,5 @@
 import math
+import random
 
 import pytest
 import torch
@@ -92,10 +93,11 @@ BELOW = {
 
 def test_below_gold_are_those_below_the_most_specific_types_of_a_dag():
     ontology = tiny.two_parent_ontology()
-    below = below_gold(closed_labels(ontology, *BELOW), type_rows(ontology, torch.device("cpu")))
-    assert below.shape == (len(BELOW), len(ontology))
-    found = [{ontology.ids[i] for i in row.nonzero()[:, 0].tolist()} for row in below]
-    assert dict(zip(BELOW, found, strict=True)) == BELOW
+    cells = below_gold(closed_labels(ontology, *BELOW), type_rows(ontology, torch.device("cpu")))
+    found = {types: set() for types in BELOW}
+    for mention, i in zip(*(part.tolist() for part in cells), strict=True):
+        found[list(BELOW)[mention]].add(ontology.ids[i])
+    assert found == BELOW
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25])
@@ -122,6 +124,54 @@ def test_types_below_gold_weigh_less_in_the_typing_loss(tokenizer, weight):
     }
     assert all((gradient[types, t] == 0) is (weight == 0) for types, below in BELOW.items() for t in below)
     assert gradient["person", "place"] > 0 > gradient["person", "physical"]
+
+
+def dense_typing_loss(logits, labels, ontology, weight):
+    """The typing loss over matrices of all targets and all weights."""
+    gold, weights = torch.zeros_like(logits), torch.ones_like(logits)
+    for mention, row in enumerate(labels.tolist()):
+        own = [i for i in row if i >= 0]
+        gold[mention, own] = 1
+        lowest = set(ontology.most_specific_indices(own))
+        weights[mention, [i for i, above in enumerate(ontology.ancestors) if above & lowest]] = weight
+        weights[mention] *= bool(own)
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, gold, weights, reduction="none")
+    return losses.sum(1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("weight", [1.0, 0.25, 0.0])
+@pytest.mark.parametrize("untyped", [0, 9])
+def test_the_typing_loss_and_its_gradient_are_those_of_dense_targets(tokenizer, dtype, weight, untyped):
+    """Of random mentions of a DAG, with logits from where a new head starts to where a softplus overflows."""
+    head, ontology = tiny.tiny_model(tokenizer).type_head, tiny.two_parent_ontology()
+    draw = random.Random(0)
+    mentions = [",".join(draw.sample(ontology.ids, draw.choice([1, 1, 2, 3]))) for _ in range(40)] + [""] * untyped
+    draw.shuffle(mentions)
+    labels = closed_labels(ontology, *mentions)
+    scale = torch.tensor([1.0, 10.0, 100.0])[torch.arange(len(mentions)) % 3, None]
+    logits = (torch.randn(len(mentions), len(ontology), generator=torch.Generator().manual_seed(0)) * scale).to(dtype)
+    logits.requires_grad_()
+    shares = torch.rand(len(mentions), generator=torch.Generator().manual_seed(1))
+    head.below_gold_weight = weight
+    losses, _ = head.loss(logits, labels)
+    (gradient,) = torch.autograd.grad((losses * shares).sum(), logits)
+    expected = dense_typing_loss(logits.float(), labels, ontology, weight)
+    (dense,) = torch.autograd.grad((expected * shares).sum(), logits)
+    torch.testing.assert_close(losses, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradient, dense, rtol=1e-6, atol=1e-6)
+    assert gradient.dtype == dtype and gradient.any()
+
+
+def test_the_typing_loss_keeps_no_matrix_of_targets():
+    logits, labels = torch.zeros(5, 1000, requires_grad=True), torch.tensor([[0, 7, -1]] * 5)
+    losses, _ = typing_loss(logits, labels)
+    kept, waiting = [], [losses.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        kept += [tensor for tensor in getattr(node, "saved_tensors", ()) if tensor.numel() >= logits.numel()]
+        waiting += [before for before, _ in node.next_functions if before is not None]
+    assert [tensor.data_ptr() for tensor in kept] == [logits.data_ptr()]
 
 
 def test_with_a_weight_of_one_types_below_gold_are_wrong(tokenizer):

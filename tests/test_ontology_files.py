@@ -1,5 +1,7 @@
 """Ontologies as JSON and as tables, and the files of this project's own."""
 
+import gc
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -17,6 +19,28 @@ def test_json_round_trip_keeps_everything(tmp_path, target):
     again = Ontology.from_json(tmp_path / "o.json")
     assert (again.name, again.source, again.types) == (ontology.name, ontology.source, ontology.types)
     assert again.digest == ontology.digest
+
+
+def test_the_digest_is_that_of_saved_models(target):
+    ontology = Ontology("ünï", [*target.types, EntityType('ünï "x"', parents=("loc", "per"))])
+    facts = [[t.id, list(t.parents), t.assignable] for t in ontology.types]
+    assert ontology.digest == hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def test_reading_types_leaves_the_garbage_collector_as_it_was(tmp_path, source):
+    source.to_json(tmp_path / "o.json")
+    source.to_tsv(tmp_path / "o.tsv")
+    (tmp_path / "bad.tsv").write_text("nothing\n", encoding="utf-8")
+    for is_on in (True, False):
+        (gc.enable if is_on else gc.disable)()
+        try:
+            Ontology.from_json(tmp_path / "o.json")
+            Ontology.from_tsv(tmp_path / "o.tsv")
+            with pytest.raises(OntologyError):
+                Ontology.from_tsv(tmp_path / "bad.tsv")
+            assert gc.isenabled() is is_on
+        finally:
+            gc.enable()
 
 
 def test_json_has_one_type_a_line(tmp_path, source):

@@ -220,6 +220,15 @@ def test_two_hundred_thousand_types(tmp_path):
     assert ontology.closure(["t199999"])[0] == "t0" and len(ontology.closure(["t199999"])) == 7
 
 
+def test_a_few_closures_of_a_large_ontology_look_at_few_types():
+    types = [EntityType("t0"), *(EntityType(f"t{i}", "", (f"t{(i - 1) // 8}",)) for i in range(1, 200_000))]
+    ontology = Ontology("large", types)
+    for i in range(100_000, 101_000):
+        ontology.closure([f"t{i}"])
+        ontology.most_specific(["t0", f"t{i}"])
+    assert len(ontology._known_ancestors) < 1_500
+
+
 def test_fifty_thousand_children():
     wide = Ontology("wide", [EntityType("top"), *(EntityType(f"c{i}", "", ("top",)) for i in range(50_000))])
     order, runs = wide.subtree_runs

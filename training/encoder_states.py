@@ -23,6 +23,8 @@ from transformers import TrainingArguments
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.windows_finener import TextEncoder, Window
 
+TEXTS_OF_A_FILE = 50_000  # that are tokenized, about 5 kB each, and sorted at a time
+
 
 class WordStateCache:
     """A frozen encoder's word states, each text's computed once, memory-mapped in half precision.
@@ -54,12 +56,9 @@ class WordStateCache:
         width = model.config.encoder_config.hidden_size * len(model.config.encoder_layers)
         for index in sorted(self.folder.glob(f"{digest}-*.json")):
             self._read(index, width)
-        windows = {
-            text: encoder.whole_window(encoder.encode(text))
-            for text in dict.fromkeys(texts)
-            if text not in self._places
-        }
-        if windows:
+        missing = [text for text in dict.fromkeys(texts) if text not in self._places]
+        for at in range(0, len(missing), TEXTS_OF_A_FILE):
+            windows = {t: encoder.whole_window(encoder.encode(t)) for t in missing[at : at + TEXTS_OF_A_FILE]}
             name = f"{digest}-{uuid.uuid4().hex[:12]}"
             places = self._write(self.folder / f"{name}.states", windows, model, encoder, batch_size)
             partial = self.folder / f"{name}.partial"

@@ -50,6 +50,19 @@ def test_cached_states_give_the_same_losses_and_predictions_without_running_the_
     ]
 
 
+def test_no_more_texts_than_a_file_holds_are_tokenized_at_a_time(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder_states, "TEXTS_OF_A_FILE", 2)
+    model = tiny.tiny_model(tokenizer)
+    cache, texts = WordStateCache(tmp_path), [tiny.LONG, tiny.SHORT, " ", "Ada left", tiny.SHORT, "Ada"]
+    cache.build(texts, model, TextEncoder(tokenizer, model.config))
+    assert len(list(tmp_path.glob("*.states"))) == len(list(tmp_path.glob("*.json"))) == 3
+    again = WordStateCache(tmp_path)
+    monkeypatch.setattr(model.encoder, "forward", None)  # calling it would raise
+    again.build(texts, model, TextEncoder(tokenizer, model.config))
+    assert all(torch.equal(cache[text], again[text]) for text in texts)
+    assert [len(again[text]) for text in ("Ada", "Ada left", " ")] == [1, 2, 0]
+
+
 def test_training_and_evaluation_read_the_states_alone(tokenizer, tmp_path, monkeypatch):
     model = still_model(tokenizer)
     plain = trainer(model, tokenizer, tmp_path, SOURCE, SOURCE, freeze="encoder", cache_encoder_states=False).evaluate()
