@@ -85,6 +85,7 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
             print(what_is_trained(args, training, data, support))
         results = {**facts, "type_support": support, "unpredictable": trainer.unpredictable.to_dict()}
         results["dev"] = train(trainer)
+        model = trainer.whole_model()
         if training.process_index == 0:
             results |= data_facts(data)
             finish(model, tokenizer, args, data, output_dir, results, started)
