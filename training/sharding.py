@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
@@ -37,6 +38,11 @@ def check_sharding(accelerator: Accelerator, model: FinenerForTokenClassificatio
     if plugin.transformer_cls_names_to_wrap is None and layers is not None:
         # By default these are what device_map may not split, which of BERT holds the embeddings: accelerate splits them already.
         plugin.transformer_cls_names_to_wrap = {type(layers[0]).__name__}
+
+
+def is_deepspeed() -> bool:
+    """Whether ``accelerate launch`` has started this process for DeepSpeed."""
+    return os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
 
 
 def as_forward(step: Callable[..., Any], model: FinenerForTokenClassification) -> Callable[..., Any]:
