@@ -115,11 +115,11 @@ class Run:
     disk: dict[str, float]
 
 
-def measure(dumps: list[Path], way: Way, scratch: Path) -> Run:
-    """A run of the command line."""
+def measure(dumps: list[Path], way: Way, scratch: Path, more: list[str]) -> Run:
+    """A run of the command line, with ``more`` of its options."""
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         command = [sys.executable, "-m", "data_scripts", "silver", "--dump", *map(str, dumps), "--keep_work"]
-        command += ["--output_dir", f"{folder}/out", "--executor", way.executor, "--workers", str(way.workers)]
+        command += ["--output_dir", f"{folder}/out", "--executor", way.executor, "--workers", str(way.workers), *more]
         start, before = time.perf_counter(), _processor_seconds()
         with (Path(folder) / "told").open("w+", encoding="utf-8") as told:
             process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=told)
@@ -173,21 +173,23 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--executors", nargs="+", default=["local"], choices=("local", "ray"))
+    parser.add_argument("--shard_mb", type=float, help="as of silver; on Ray each task starts a process, for seconds")
     parser.add_argument("--scratch", type=Path, default=None, help="folder for the dump, four times its size free")
     parser.add_argument("--output_file", type=Path, default=ROOT / "results" / "silver_speed.json")
     args = parser.parse_args()
+    more = ["--shard_mb", f"{args.shard_mb:g}"] if args.shard_mb else []
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
         dumps, megabytes = write_dumps(args.dump, Path(folder), args.megabytes, args.files)
         runs: dict[Way, list[Run]] = {Way(e, workers): [] for e in args.executors for workers in args.workers}
         for number in range(args.runs):
             for way, of_way in runs.items():
-                of_way.append(measure(dumps, way, Path(folder)))
+                of_way.append(measure(dumps, way, Path(folder), more))
                 told = of_way[-1]
                 print(f"run {number + 1}, {way}: {told.seconds:.1f} s, {told.peak:.0f} MB", flush=True)
     excerpt = sum(len(page.text.encode()) for page in read_dump(args.dump))
     results = {
         "command": f"python benchmarks/silver.py --dump {args.dump.name} --megabytes {args.megabytes:g} --files {args.files} "
-        f"--runs {args.runs} --workers {' '.join(map(str, args.workers))} --executors {' '.join(args.executors)}",
+        f"--runs {args.runs} --workers {' '.join(map(str, args.workers))} --executors {' '.join([*args.executors, *more])}",
         "megabytes_of_wikitext": round(megabytes, 1),
         "wikitext_of_a_packed_byte": round(excerpt / args.dump.stat().st_size, 2),
         "cores": os.cpu_count(),
