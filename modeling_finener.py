@@ -404,15 +404,20 @@ class FinenerForTokenClassification(Building):
         for module in modules[part]:
             module.requires_grad_(False)
         if unfrozen_layers:
-            n_layers = self.config.encoder_config.num_hidden_layers
-            lists = [m for m in self.encoder.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
-            if part != "encoder" or not lists or not 0 < unfrozen_layers <= n_layers:
+            layers = self.layers() or nn.ModuleList()
+            if part != "encoder" or not 0 < unfrozen_layers <= len(layers):
                 raise ValueError(
                     f"the last {unfrozen_layers} layers can't stay in training with {part} frozen: freeze the encoder, and unfreeze 1 … "
-                    f"{n_layers if lists else 0} of its layers"
+                    f"{len(layers)} of its layers"
                 )
-            for layer in lists[0][-unfrozen_layers:]:
+            for layer in layers[-unfrozen_layers:]:
                 layer.requires_grad_(True)
+
+    def layers(self) -> nn.ModuleList | None:
+        """The encoder's layers, from the first on; None where it does not keep them in one list."""
+        n_layers = self.config.encoder_config.num_hidden_layers
+        lists = [m for m in self.encoder.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
+        return lists[0] if lists else None
 
 
 def _rest_frozen_parts(module: nn.Module) -> None:

@@ -1,7 +1,8 @@
 """Speed and memory of the silver builder: ``python benchmarks/silver.py --dump excerpt.xml.bz2`` → ``results/silver_speed.json``.
 
 The dump measured is a synthetic one: the excerpt's articles over and over, with titles, a part of the link targets and some words
-of each copy's own, so that titles and vocabulary grow as a real dump's do. Runs with one and with two workers take turns.
+of each copy's own, so that titles and vocabulary grow as a real dump's do. Runs with one and with two workers take turns, in local
+processes and, with ``--executors local ray``, on Ray.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import json
 import os
 import platform
 import re
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -27,6 +30,7 @@ from finener.data_scripts.silver.dumps import Page, read_dump
 from finener.paths import ROOT
 
 _LINK = re.compile(r"\[\[([^\[\]|:#]+)\]\]")
+_STAGE = re.compile(r"^(\w+) +[\d,]+ tasks, ([\d,]+) s$", re.MULTILINE)
 _PACKAGES = ("datatrove", "pyarrow", "sentencex", "inflect", "defusedxml")
 
 
@@ -81,21 +85,83 @@ class PeakMemory(threading.Thread):
                 continue
 
 
-def measure(dumps: list[Path], workers: int, scratch: Path) -> tuple[float, float]:
-    """Seconds of a run of the command line, start included, and the peak resident set of its largest process in MB."""
+@dataclass(frozen=True)
+class Way:
+    """Where the tasks run, and how many at the same time."""
+
+    executor: str
+    workers: int
+
+    def __str__(self) -> str:
+        return f"{self.workers}" if self.executor == "local" else f"{self.executor} {self.workers}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run took.
+
+    Args:
+        seconds: by the clock, start included.
+        processor: seconds of all processes on a core; Ray's own are not counted.
+        peak: MB of the resident set of the largest process.
+        stages: seconds of each stage by the clock, whole ones.
+        disk: MB of the records and of what lies in ``work`` until the end.
+    """
+
+    seconds: float
+    processor: float
+    peak: float
+    stages: dict[str, int]
+    disk: dict[str, float]
+
+
+def measure(dumps: list[Path], way: Way, scratch: Path, more: list[str]) -> Run:
+    """A run of the command line, with ``more`` of its options."""
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        command = [sys.executable, "-m", "data_scripts", "silver", "--dump", *map(str, dumps)]
-        command += ["--output_dir", f"{folder}/out", "--workers", str(workers)]
-        start = time.perf_counter()
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-        memory = PeakMemory(process.pid)
-        memory.start()
-        code = process.wait()
-        seconds = time.perf_counter() - start
-        memory.over.set()
+        command = [sys.executable, "-m", "data_scripts", "silver", "--dump", *map(str, dumps), "--keep_work"]
+        command += ["--output_dir", f"{folder}/out", "--executor", way.executor, "--workers", str(way.workers), *more]
+        start, before = time.perf_counter(), _processor_seconds()
+        with (Path(folder) / "told").open("w+", encoding="utf-8") as told:
+            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=told)
+            memory = PeakMemory(process.pid)
+            memory.start()
+            code = process.wait()
+            seconds = time.perf_counter() - start
+            memory.over.set()
+            told.seek(0)
+            said = told.read()
         if code:
-            raise SystemExit(f"the run failed with exit code {code}")
-        return seconds, memory.peak / 1e6
+            raise SystemExit(f"the run failed with exit code {code}: {said[-2000:]}")
+        stages = {name: int(time.replace(",", "")) for name, time in _STAGE.findall(said)}
+        disk = {part: _size(Path(folder) / "out" / part) / 1e6 for part in ("data", "work")}
+        return Run(seconds, _processor_seconds() - before, memory.peak / 1e6, stages, disk)
+
+
+def _processor_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def report(runs: dict[Way, list[Run]], megabytes: float) -> dict[str, object]:
+    """What the runs of each way tell. A speedup is over the fewest workers of the same executor."""
+    medians = {way: statistics.median(run.seconds for run in of_way) for way, of_way in runs.items()}
+    fewest = {way: min((w for w in runs if w.executor == way.executor), key=lambda w: w.workers) for way in runs}
+    first = next(iter(runs.values()))[0]
+    local = {way: statistics.median(run.processor for run in runs[way]) for way in runs if way.executor == "local"}
+    return {
+        "median_seconds": {str(way): round(seconds, 2) for way, seconds in medians.items()},
+        "megabytes_per_second_per_core": {str(w): round(megabytes / s / w.workers, 2) for w, s in medians.items()},
+        "megabytes_per_processor_second": {str(way): round(megabytes / s, 2) for way, s in local.items()},
+        "speedup": {str(way): round(medians[fewest[way]] / s, 2) for way, s in medians.items()},
+        "peak_megabytes_of_a_process": {str(w): round(max(run.peak for run in v)) for w, v in runs.items()},
+        "seconds_of_stages": {str(way): of_way[0].stages for way, of_way in runs.items()},
+        "megabytes_on_disk": {part: round(size, 1) for part, size in first.disk.items()},
+        "seconds": {str(way): [round(run.seconds, 2) for run in of_way] for way, of_way in runs.items()},
+    }
 
 
 def main() -> None:
@@ -106,31 +172,30 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=4, help="how many files it comes in")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--scratch", type=Path, default=None, help="folder for the dump, twice its size free")
+    parser.add_argument("--executors", nargs="+", default=["local"], choices=("local", "ray"))
+    parser.add_argument("--shard_mb", type=float, help="as of silver; on Ray each task starts a process, for seconds")
+    parser.add_argument("--scratch", type=Path, default=None, help="folder for the dump, four times its size free")
     parser.add_argument("--output_file", type=Path, default=ROOT / "results" / "silver_speed.json")
     args = parser.parse_args()
+    more = ["--shard_mb", f"{args.shard_mb:g}"] if args.shard_mb else []
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
         dumps, megabytes = write_dumps(args.dump, Path(folder), args.megabytes, args.files)
-        runs: dict[int, list[tuple[float, float]]] = {workers: [] for workers in args.workers}
+        runs: dict[Way, list[Run]] = {Way(e, workers): [] for e in args.executors for workers in args.workers}
         for number in range(args.runs):
-            for workers in args.workers:
-                runs[workers].append(measure(dumps, workers, Path(folder)))
-                seconds, peak = runs[workers][-1]
-                print(f"run {number + 1}, {workers} workers: {seconds:.1f} s, {peak:.0f} MB", flush=True)
-    medians = {workers: statistics.median(seconds for seconds, _ in values) for workers, values in runs.items()}
-    fewest = min(medians)
+            for way, of_way in runs.items():
+                of_way.append(measure(dumps, way, Path(folder), more))
+                told = of_way[-1]
+                print(f"run {number + 1}, {way}: {told.seconds:.1f} s, {told.peak:.0f} MB", flush=True)
+    excerpt = sum(len(page.text.encode()) for page in read_dump(args.dump))
     results = {
         "command": f"python benchmarks/silver.py --dump {args.dump.name} --megabytes {args.megabytes:g} --files {args.files} "
-        f"--runs {args.runs} --workers {' '.join(map(str, args.workers))}",
+        f"--runs {args.runs} --workers {' '.join(map(str, args.workers))} --executors {' '.join([*args.executors, *more])}",
         "megabytes_of_wikitext": round(megabytes, 1),
+        "wikitext_of_a_packed_byte": round(excerpt / args.dump.stat().st_size, 2),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in _PACKAGES},
-        "median_seconds": {str(workers): round(seconds, 2) for workers, seconds in medians.items()},
-        "megabytes_per_second_per_core": {str(w): round(megabytes / s / w, 2) for w, s in medians.items()},
-        "speedup": {str(w): round(medians[fewest] / s, 2) for w, s in medians.items()},
-        "peak_megabytes_of_a_process": {str(w): round(max(peak for _, peak in v)) for w, v in runs.items()},
-        "seconds": {str(w): [round(seconds, 2) for seconds, _ in v] for w, v in runs.items()},
+        "versions": {name: version(name) for name in (*_PACKAGES, *(e for e in args.executors if e != "local"))},
+        **report(runs, megabytes),
     }
     args.output_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=1))

@@ -76,6 +76,49 @@ def silver_figures(coverage: dict, precision: dict, speed: dict) -> str:
     )
 
 
+def wikipedia_on_paper(
+    size: dict, speed: dict, memory: dict, small: dict, workers: tuple[int, ...] = (1, 16, 64)
+) -> str:
+    """What a whole English Wikipedia would take.
+
+    Args:
+        size: of Wikipedia, as it tells it.
+        speed: of the benchmark; the rate with most workers counts, which is the lowest.
+        memory: of the largest dump that was read.
+        small: of a small run: what lies on the disk, and the share of the stage that one task does.
+    """
+    megabytes = size["packed_gigabytes"] * 1000 * small["wikitext_of_a_packed_byte"]
+    most = max(speed["megabytes_per_second_per_core"], key=int)
+    rate, stages = speed["megabytes_per_second_per_core"][most], small["seconds_of_stages"]["1"]
+    hours, alone = megabytes / rate / 3600, stages["facts"] / sum(stages.values())
+    clock = ", ".join(f"{hours * (alone + (1 - alone) / n):.1f} with {n}" for n in workers)
+    disk = {
+        part: mb / small["megabytes_of_wikitext"] * megabytes / 1000 for part, mb in small["megabytes_on_disk"].items()
+    }
+    peak = max(memory["peak_megabytes_of_a_process"].values())
+    rows = [
+        [
+            "wikitext",
+            f"{megabytes / 1000:.0f} GB: {small['wikitext_of_a_packed_byte']} times the packed dump, as in the excerpt",
+        ],
+        [
+            "hours of a core",
+            f"{hours:.0f}, at the {rate} MB a second and core of {most} workers on {speed['cores']} cores; "
+            f"{small['megabytes_per_processor_second']['1']} MB a second of the processor's own time",
+        ],
+        ["hours by the clock", f"{clock} workers; one task of the stage `facts` does {alone:.0%} of the work"],
+        ["memory of a process", f"{peak} MB, measured at {memory['megabytes_of_wikitext'] / 1000:.1f} GB of wikitext"],
+        ["disk, beside the dump", f"{disk['work']:.0f} GB in `work` until the end, {disk['data']:.0f} GB of records"],
+    ]
+    return (
+        f"\nEnglish Wikipedia has {size['articles']:,} articles ({size['articles_on']}); its packed dump has {size['packed_gigabytes']} GB "
+        f"({size['packed_on']}; [{size['source']}]({size['address']})). By what was measured on copies of an excerpt it takes\n\n"
+        f"{table(['', ''], rows)}\n\nNobody has run it: how `facts` and memory grow beyond what was measured is not known "
+        "([size](../results/wikipedia_size.json), [speed](../results/silver_speed.json), [memory](../results/silver_memory.json), "
+        "[disk and stages](../results/silver_small.json)).\n"
+    )
+
+
 def feedback_tables(results: dict) -> str:
     """What a round of feedback gains, and what it costs a person."""
     documents, records, test = results["documents"], results["records"], results["records"]["test"]
@@ -245,6 +288,13 @@ def written_pages(root: Path) -> dict[Path, str]:
         if path.is_file():
             told = json.loads(path.read_text(encoding="utf-8"))
             pages[shown] = fill(pages.get(shown) or shown.read_text(encoding="utf-8"), marker, show(told))
+    paper = [
+        root / "results" / f"{name}.json"
+        for name in ("wikipedia_size", "silver_speed", "silver_memory", "silver_small")
+    ]
+    if all(path.is_file() for path in paper):
+        told, shown = [json.loads(path.read_text(encoding="utf-8")) for path in paper], root / "docs" / "corpora.md"
+        pages[shown] = fill(shown.read_text(encoding="utf-8"), "results:wikipedia", wikipedia_on_paper(*told))
     files = sorted((root / "results" / "experiments").glob("*.json"))
     if not files:
         return pages

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
+from transformers.trainer import FSDP_MODEL_NAME, OPTIMIZER_NAME, OPTIMIZER_NAME_BIN, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
@@ -51,12 +51,13 @@ def fault_of(checkpoint: Path) -> str | None:
     """Why a run can't go on from a checkpoint; None where it is whole.
 
     The trainer's state is written last. Weights must be as long as their headers say, the files of torch must have the checksums that
-    they were written with. FSDP and DeepSpeed keep weights and optimizer in folders: there, those files that are there are looked at.
+    they were written with. DeepSpeed keeps weights and optimizer in a folder: there, those files that are there are looked at.
     """
     files = {path.name: path for path in checkpoint.iterdir() if path.is_file()}
     needed = {TRAINER_STATE_NAME}
     if not any(path.is_dir() for path in checkpoint.iterdir()):
-        needed |= {OPTIMIZER_NAME, SCHEDULER_NAME}
+        of_fsdp = {f"{FSDP_MODEL_NAME}.bin", OPTIMIZER_NAME_BIN}
+        needed |= {SCHEDULER_NAME} | (of_fsdp if of_fsdp & files.keys() else {OPTIMIZER_NAME})
         if SAFE_WEIGHTS_INDEX_NAME not in files:
             needed.add(SAFE_WEIGHTS_NAME)
         if not any(name.startswith("rng_state") for name in files):
@@ -90,7 +91,7 @@ def _is_readable(path: Path) -> bool:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt"):
                 return True
-        if path.suffix in (".pt", ".pth"):
+        if path.suffix in (".bin", ".pt", ".pth"):
             with zipfile.ZipFile(path) as parts:
                 return parts.testzip() is None
         if path.name == TRAINER_STATE_NAME:

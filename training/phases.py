@@ -34,6 +34,7 @@ from finener.training.direct import run_direct, score_direct
 from finener.training.phase_data import PhaseData, load_data
 from finener.training.records import scorable
 from finener.training.results import data_facts, dev_facts, print_scores, run_facts, write_results
+from finener.training.sharding import is_deepspeed
 from finener.training.start import build_model, set_soft_loss_weights, start_at_table
 from finener.training.trainer import FinenerTrainer
 from finener.windows_finener import TextEncoder
@@ -85,6 +86,7 @@ def run_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> dic
             print(what_is_trained(args, training, data, support))
         results = {**facts, "type_support": support, "unpredictable": trainer.unpredictable.to_dict()}
         results["dev"] = train(trainer)
+        model = trainer.whole_model()
         if training.process_index == 0:
             results |= data_facts(data)
             finish(model, tokenizer, args, data, output_dir, results, started)
@@ -198,8 +200,12 @@ def score_systems(pipe: FinenerPipeline, data: PhaseData) -> dict[str, Any]:
 
 def run_phases(command_line: list[str]) -> None:
     """Every phase that is asked for; fine-tuning starts from what pre-training left."""
-    pretrained = None
-    for args, training in parse_arguments(command_line):
+    pretrained, phases = None, parse_arguments(command_line)
+    if len(phases) > 1 and is_deepspeed():
+        raise ArgumentError(
+            f"DeepSpeed keeps the settings of the first phase: run each by itself, as with --phases {phases[0][0].phase}"
+        )
+    for args, training in phases:
         if args.phase == "pretrain":
             pretrained = training.output_dir  # run_phase moves the trainer's own folder
         elif args.model is None:

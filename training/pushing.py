@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 
@@ -18,6 +20,7 @@ from finener.publishing.upload import Published, UploadError, create_repo
 from finener.training.arguments import TrainerSettings
 from finener.training.checkpoints import SavingError, saving
 from finener.training.results import results_of_trainer, write_results
+from finener.training.sharding import plain_copy
 
 
 class PushingTrainer(Trainer):
@@ -47,6 +50,16 @@ class PushingTrainer(Trainer):
         super().save_model(output_dir, _internal_call)
         if not _internal_call and self.is_world_process_zero() and output_dir in (None, self.args.output_dir):
             self.create_model_card()
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        """As of ``Trainer``, always of our class; ``state_dict``: the gathered weights of a model that FSDP has spread."""
+        model = self.model
+        if isinstance(model, FSDPModule) and self.args.should_save:
+            self.model, state_dict = plain_copy(model, state_dict), None
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            self.model = model
 
     def create_model_card(self, model_name: str | None = None, **kwargs: Any) -> None:
         """Writes this project's card and the results file that its figures come from into the output folder.

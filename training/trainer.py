@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader, IterableDataset, Sampler, SequentialSampler
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 from transformers.trainer_pt_utils import DistributedLengthGroupedSampler
@@ -35,6 +36,7 @@ from finener.training.records import (
     cut_records,
     what_is_foreign,
 )
+from finener.training.sharding import as_forward, check_sharding, whole_model
 from finener.training.start import (
     default_weights,
     freeze_parts,
@@ -125,6 +127,11 @@ class FinenerTrainer(PushingTrainer):
             compute_metrics=partial(metrics_of_counts, weights=weights),
             **kwargs,
         )
+        check_sharding(self.accelerator, model)
+        if (
+            self.is_fsdp_enabled
+        ):  # which would move it later, when stored states and the memory of source types are made
+            model.to(self.args.device)
         self.unpredictable = self._count_unpredictable()
         self.loss_weights = torch.tensor([weights[part] for part in TRAINED_PARTS])
         self.memory: SourceMemory | None = None  # with a memory_weight, from the first training on
@@ -162,11 +169,14 @@ class FinenerTrainer(PushingTrainer):
             raise ArgumentError("there is nothing to evaluate: expected at least one record")
         return Windows(sorted(windows, key=lambda record: len(record["text"])))
 
+    def _all_eval_windows(self) -> list[Windows]:
+        parts = self.eval_dataset.values() if isinstance(self.eval_dataset, Mapping) else [self.eval_dataset]
+        return [part for part in parts if part is not None]
+
     def _count_unpredictable(self) -> Unpredictable:
         """What of the records the model can never find; this, and whose types it does not have, is told once."""
-        parts = self.eval_dataset.values() if isinstance(self.eval_dataset, Mapping) else [self.eval_dataset]
         train = [] if self.train_dataset is None else first_windows(self.train_dataset)
-        records = [*chain(train, *(part for part in parts if part is not None))]
+        records = [*chain(train, *self._all_eval_windows())]
         found = count_unpredictable(records, self.text_encoder)
         for told in (str(found), what_is_foreign(records, self._ontologies)):
             if told and self.is_world_process_zero():
@@ -181,7 +191,11 @@ class FinenerTrainer(PushingTrainer):
             return
         if self._states is None:
             self._states = SharedStates(self.settings.encoder_states_folder)
-        if not any(windows is kept for kept in self._kept):
+        is_known = any(windows is kept for kept in self._kept)
+        if not is_known and isinstance(self._plain_model, FSDPModule):
+            self.data_collator.cache = None
+            return
+        if not is_known:
             self._states.build((r["text"] for r in windows), self._plain_model, self.text_encoder, self.args)
             if self.is_in_train:  # a frozen encoder stays as it is; hashing it for each evaluation would cost
                 self._kept.append(windows)
@@ -223,6 +237,9 @@ class FinenerTrainer(PushingTrainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """As of ``Trainer``; a stream is not given to accelerate, which would divide among the processes what is one's share already."""
+        if self.is_fsdp_enabled:  # once the weights are spread, no process can run the encoder alone
+            for windows in self._all_eval_windows():
+                self._keep_states(windows)
         self._keep_states(self.train_dataset)
         if not isinstance(self.train_dataset, RecordStream):
             return super().get_train_dataloader()
@@ -295,6 +312,10 @@ class FinenerTrainer(PushingTrainer):
             counts += torch.cat([own, count_mentions(batch)[None]]).cpu()
         return batches, self.accelerator.reduce(counts.to(device), "sum")
 
+    def whole_model(self) -> FinenerForTokenClassification:
+        """The model as it is now, with all of its weights on the main process: what may be used and saved there. All processes must ask."""
+        return whole_model(self.accelerator, self._plain_model)
+
     @property
     def _plain_model(self) -> FinenerForTokenClassification:
         return self.accelerator.unwrap_model(self.model)
@@ -361,6 +382,6 @@ class FinenerTrainer(PushingTrainer):
         """
         inputs = self._prepare_inputs(inputs)
         with self.compute_loss_context_manager():
-            counts = evaluate_batch(self._plain_model, inputs).to(self.args.device)
+            counts = as_forward(evaluate_batch, self._plain_model)(inputs).to(self.args.device)
         self._check_finite(~counts[:, len(COUNTS) :][:, : len(LOSS_PARTS)].isfinite().all(0), inputs["ids"])
         return None, counts, torch.zeros(len(counts), device=counts.device)

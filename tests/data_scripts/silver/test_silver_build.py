@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -210,6 +211,18 @@ def test_slurm_jobs_wait_for_one_another_and_give_the_same_bytes(undisturbed, du
     for before, after in zip(sorted(submitted), sorted(submitted)[1:], strict=False):
         assert f"--dependency=afterok:{before}" in submitted[after]
     assert "#SBATCH --partition=cpu" in scripts[0] and f"export PATH={Path(sys.executable).parent}" in scripts[0]
+    shards = undisturbed[1]["options"]["shards"]
+    for number, stage in zip(sorted(submitted), stages.STAGES, strict=True):
+        tasks = 1 if isinstance(stage.tasks, int) else len(dumps) if stage.name == "split" else shards
+        told = set(re.findall(r"#SBATCH --(.*)", submitted[number]))
+        wanted = {
+            f"array=0-{tasks - 1}%8",
+            "cpus-per-task=1",
+            "mem-per-cpu=2G",
+            "time=12:00:00",
+            f"job-name=silver-{stage.name}",
+        }
+        assert wanted <= told and not any(line.startswith("qos") for line in told)
     monkeypatch.setenv("SLURM_NODELIST", "here")
     for stage in stages.STAGES:
         pickled = out / "work" / "logs" / stage.name / "executor.pik"
