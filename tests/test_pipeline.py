@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from finener import pipeline_finener
+from finener.decoding_finener import type_decoder
 from finener.pipeline_finener import FinenerPipeline
 
 import tiny
@@ -167,6 +168,22 @@ def test_windows_of_like_length_go_through_the_model_together(model, tokenizer, 
 def test_a_pipeline_prepares_its_tokenizer_once(pipe, monkeypatch):
     monkeypatch.setattr(pipeline_finener, "TextEncoder", None)  # calling it would raise
     assert len(pipe(list(tiny.GOLD))) == len(tiny.GOLD)
+
+
+def test_a_tokenizer_that_was_left_cutting_and_padding_reads_whole_texts(pipe, tokenizer):
+    expected = pipe(tiny.LONG)
+    tokenizer(["New York", tiny.LONG], truncation=True, max_length=4, padding="max_length")
+    assert pipe(tiny.LONG) == expected
+
+
+def test_a_model_that_has_predicted_can_be_trained(target_model, tokenizer):
+    type_decoder.cache_clear()
+    model = target_model
+    FinenerPipeline(model=model, tokenizer=tokenizer)([*tiny.GOLD], head="both", top_k=2)
+    FinenerPipeline(model=model, tokenizer=tokenizer)([*tiny.GOLD], head="both")
+    output = model.train()(**tiny.gold_batch(model, tokenizer, tiny.GOLD))
+    (output.loss + model.target_scores(output.target_type_logits).max()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, "8"])
