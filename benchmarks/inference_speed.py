@@ -1,6 +1,6 @@
 """How many words a second a model reads, from text to answers, beside its encoder alone.
 
-The encoder alone is the floor: the same tokenizer and texts, sorted by length and padded as little as can be, and nothing done with its
+The encoder alone is the floor: the same tokenizer and texts, in batches as the pipeline makes them, and nothing done with its
 states. Time is that of the processor on one thread, which other work on the machine disturbs less than the clock's. Runs of all numbers of
 types take turns with those of the encoder; each figure is a median, each ratio the median of the runs' own. Of a model's types the most
 frequent are kept where fewer are asked for; where more are, types are added below the leaves that no mention is given. Loading and
@@ -42,6 +42,7 @@ from finener.pipeline_finener import FinenerPipeline
 from finener.prediction.records import load_pipeline
 from finener.training.records import data_hash
 from finener.training.results import told_command, versions, write_results
+from finener.windows_finener import BATCH_TOKENS, batches_of_like_length
 from finener.words_finener import split_words
 
 SAMPLE = ROOT / "examples" / "aida_sample"
@@ -106,9 +107,10 @@ def with_types(pipe: FinenerPipeline, size: int) -> FinenerPipeline:
 def run_encoder(pipe: FinenerPipeline, texts: str | Sequence[str], batch_size: int) -> None:
     """The floor: texts through the tokenizer and the encoder."""
     texts = [texts] if isinstance(texts, str) else list(texts)
-    ids = sorted(pipe.tokenizer(texts, truncation=True)["input_ids"], key=len)
-    for at in range(0, len(ids), batch_size):
-        batch = pipe.tokenizer.pad({"input_ids": ids[at : at + batch_size]}, return_tensors="pt")
+    ids = pipe.tokenizer(texts, truncation=True)["input_ids"]
+    sizes = {i: len(own) for i, own in enumerate(ids)}
+    for chosen in batches_of_like_length(sizes, batch_size, BATCH_TOKENS):
+        batch = pipe.tokenizer.pad({"input_ids": [ids[i] for i in chosen]}, return_tensors="pt")
         pipe.model.encoder(**batch)
 
 

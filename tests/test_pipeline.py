@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -239,6 +240,20 @@ def test_no_forward_pass_has_more_windows_than_the_batch_size(model, tokenizer, 
 
 
 # -------------------------------------------------------------------- what comes out
+
+
+def test_long_windows_go_in_smaller_batches_on_a_processor(model, tokenizer, monkeypatch):
+    texts, shapes = [tiny.LONG, *[tiny.SHORT] * 9, tiny.LONG], []
+    expected = FinenerPipeline(model=model, tokenizer=tokenizer)(texts)
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(pipeline_finener, "BATCH_TOKENS", 20)
+    found = FinenerPipeline(model=model, tokenizer=tokenizer)(texts)
+    assert [[m["word"] for m in mentions] for mentions in found] == [[m["word"] for m in own] for own in expected]
+    assert sum(n for n, _ in shapes) == 11 and len(shapes) > 2
+    assert all(n == 1 or n * width <= 40 for n, width in shapes) and any(n > 1 for n, _ in shapes)
 
 
 def test_types_are_closed_coherent_and_led_by_the_most_specific(tokenizer, source, target):
