@@ -133,6 +133,7 @@ class TypeDecoder:
         OntologyError: when no type is assignable.
     """
 
+    @torch.inference_mode(False)  # what is kept may be used in training too
     def __init__(self, ontology: Ontology, device: torch.device):
         if not any(ontology.assignable):
             raise OntologyError(f"no type of ontology {ontology.name!r} is assignable, so that none can be chosen")
@@ -148,12 +149,14 @@ class TypeDecoder:
         self._last: tuple[Any, Tensor | None] = None, None  # the threshold that was last asked for, and each type's
 
     @cached_property
+    @torch.inference_mode(False)
     def levels(self) -> list[Tensor]:
         """The edges as (2, n) indices of children and parents, one for each depth of the child, from the roots down."""
         by_depth = groupby(self.ontology.edges, key=lambda edge: self.ontology.depths[edge[0]])
         return [torch.tensor(list(edges), device=self.device).T for _, edges in by_depth]
 
     @cached_property
+    @torch.inference_mode(False)
     def _runs(self) -> tuple[Tensor, Lists]:
         order, runs = self.ontology.subtree_runs
         return torch.tensor(order, device=self.device), Lists.of(runs, self.device)
@@ -303,7 +306,8 @@ class TypeDecoder:
         """
         mentions, types = self._passing(scores, self._least(threshold))
         rest = (mentions.bincount(minlength=len(scores)) == 0).nonzero()[:, 0]
-        mentions, types = torch.cat([mentions, rest]), torch.cat([types, self.best(scores[rest])])
+        if len(rest):
+            mentions, types = torch.cat([mentions, rest]), torch.cat([types, self.best(scores[rest])])
         mentions, types = self._closed(mentions, types, len(scores))
         return ChosenTypes(mentions, types, self._capped_at(scores, mentions, types), len(scores))
 

@@ -18,6 +18,7 @@ from .words_finener import SHAPE_FEATURES as SHAPE_FEATURES
 
 O, B, I = range(len(TAGS))  # noqa: E741
 FORBIDDEN = -1e4  # a finite log-score: −∞ would turn gradients into NaN
+FEW_MENTIONS = 8  # so many and fewer are scored by :func:`_types_as_rows`
 LOSS_PARTS = ("detection", "typing", "conversion")
 
 
@@ -40,20 +41,22 @@ class LinearChainCRF(nn.Module):
         after_outside = (tags == O)[:, None] & (tags == I)
         return start, self.transitions.to(dtype).masked_fill(after_outside, FORBIDDEN), self.end.to(dtype)
 
-    def _steps(self, emissions: Tensor, mask: Tensor) -> Tensor:
+    @staticmethod
+    def _steps(emissions: Tensor, mask: Tensor, transitions: Tensor) -> Tensor:
         """What the step to each word but the first scores, (B, W - 1, from, to); one into padding changes nothing."""
-        _, transitions, _ = self.scores(emissions.dtype)
         stay = torch.full_like(transitions, FORBIDDEN).fill_diagonal_(0.0)
         return torch.where(mask[:, 1:, None, None], transitions + emissions[:, 1:, None, :], stay)
 
-    def _both_ways(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _both_ways(
+        self, emissions: Tensor, mask: Tensor, scores: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Log-sums over all prefixes that end in each tag, and over all suffixes that follow it: (B, W, 3) each.
 
         Padding repeats the last word's prefixes, and holds the end scores. A suffix is a prefix of the record read backwards, so that one
         loop gives both.
         """
-        start, _, end = self.scores(emissions.dtype)
-        steps = self._steps(emissions, mask)
+        start, transitions, end = scores
+        steps = self._steps(emissions, mask, transitions)
         steps = torch.cat([steps, steps.flip(1).transpose(2, 3)])  # (2 B, W - 1, 3, 3)
         sums = [torch.cat([start + emissions[:, 0], end.expand(len(emissions), -1)])]
         for step in steps.unbind(1):
@@ -67,8 +70,8 @@ class LinearChainCRF(nn.Module):
         Each word is a 3 × 3 matrix of what the step to it scores, and neighbours are multiplied until one is left: log₂ W rounds of
         operations in place of W, which is what the loss costs on a GPU.
         """
-        start, _, end = self.scores(emissions.dtype)
-        steps = self._steps(emissions, mask)
+        start, transitions, end = self.scores(emissions.dtype)
+        steps = self._steps(emissions, mask, transitions)
         while (n := steps.shape[1]) > 1:
             left, right = steps[:, 0 : n - 1 : 2], steps[:, 1::2]
             product = torch.logsumexp(left[..., None] + right[:, :, None], 3)  # over the tag between
@@ -99,9 +102,9 @@ class LinearChainCRF(nn.Module):
     def decode(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """The best tags (Viterbi), (B, W); O in padding. Arguments as in :meth:`nll`."""
         emissions = emissions.float()
-        start, _, end = self.scores()
+        start, transitions, end = self.scores()
         best, pointers = start + emissions[:, 0], []
-        for step in self._steps(emissions, mask).unbind(1):
+        for step in self._steps(emissions, mask, transitions).unbind(1):
             best, pointer = (best[:, :, None] + step).max(1)
             pointers.append(pointer)
         tags = [(best + end).argmax(1, keepdim=True)]
@@ -120,8 +123,8 @@ class LinearChainCRF(nn.Module):
             (M,) in [0, 1].
         """
         emissions = emissions.to(finest(emissions.device))  # sums over 512 words drift by .01 in fp32
-        _, transitions, end = self.scores(emissions.dtype)
-        alphas, betas = self._both_ways(emissions, mask)
+        scores = _, transitions, end = self.scores(emissions.dtype)
+        alphas, betas = self._both_ways(emissions, mask, scores)
         totals = torch.logsumexp(alphas[:, -1] + end, 1)
         inside = nn.functional.pad((emissions[:, :, I] + transitions[I, I]).cumsum(1), (1, 0))
         record, first, stop = spans.T
@@ -146,14 +149,25 @@ def spans_of_tags(tags: Tensor) -> Tensor:
     return torch.stack([record, first, next_break[record, first]], 1)
 
 
-def pool_mentions(states: Tensor, spans: Tensor) -> Tensor:
-    """The mean of each mention's words: (B, W, H) states and (M, 3) spans → (M, H)."""
+def pool_mentions(spans: Tensor, *states: Tensor) -> Tensor:
+    """The mean of each mention's words: (M, 3) spans and states (B, W, H), of several those of a word side by side → (M, all H)."""
     record, first, stop = spans.T
     longest = int((stop - first).max()) if len(spans) else 1
-    offsets = torch.arange(longest, device=states.device)
+    offsets = torch.arange(longest, device=spans.device)
     inside = offsets < (stop - first)[:, None]  # (M, longest)
-    words = states[record[:, None], (first[:, None] + offsets).clamp(max=states.shape[1] - 1)]
+    place = record[:, None], (first[:, None] + offsets).clamp(max=states[0].shape[1] - 1)
+    words = torch.cat([of_words[place] for of_words in states], 2)
     return (words * inside[:, :, None]).sum(1) / (stop - first).clamp(min=1)[:, None]
+
+
+def _is_plain(layer: nn.Module, inputs: Tensor) -> bool:
+    """Whether a layer is what it was made as, neither quantized nor adapted, and its weights are where its inputs are."""
+    return type(layer) is nn.Linear and layer.weight.device == inputs.device
+
+
+def _types_as_rows(layer: nn.Linear, vectors: Tensor) -> Tensor:
+    """What a layer gives, (M, C), by a product of which the C types are the rows: of few mentions a processor makes it sooner."""
+    return torch.addmm(layer.bias[:, None], layer.weight, vectors.T).T
 
 
 class TypeHead(nn.Module):
@@ -172,6 +186,8 @@ class TypeHead(nn.Module):
     def forward(self, mentions: Tensor) -> tuple[Tensor, Tensor]:
         """Raw logits (M, C) of mention states (M, H), and the vectors that the types' vectors are compared with."""
         vectors = self.project(mentions)
+        if torch.is_inference_mode_enabled() and len(vectors) <= FEW_MENTIONS and _is_plain(self.score, vectors):
+            return _types_as_rows(self.score, vectors), vectors  # in the pipeline alone: neither trained nor exported
         return self.score(vectors), vectors
 
     def loss(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -224,6 +240,7 @@ class ConversionHead(nn.Module):
             return typing_loss(logits, labels)
         return conversion_loss(logits, labels, self.credit_on(logits.device))
 
+    @torch.inference_mode(False)  # it is kept for training too
     def credit_on(self, device: torch.device) -> SparseRows:
         """W of the soft loss, (K, K), rows summing to one."""
         if self.credit is None or self.credit[0].device != device:

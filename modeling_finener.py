@@ -208,6 +208,8 @@ class FinenerForTokenClassification(Building):
                 raise ValueError("this model reads the shapes of words: give word_shapes (B, W, F)")
             features = torch.cat([features, word_shapes.to(features.dtype)], 2)
         lengths = mask.sum(1).clamp(min=1).cpu()  # a record without words still needs a row
+        if int(lengths.min()) == mask.shape[1]:  # no padding, as with a single text: it takes less
+            return self.lstm_dropout(self.lstm(features)[0])
         packed = pack_padded_sequence(features, lengths, batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=mask.shape[1])
         return self.lstm_dropout(states)
@@ -246,9 +248,8 @@ class FinenerForTokenClassification(Building):
 
     def type_mentions(self, word_states: Tensor, states: Tensor, spans: Tensor) -> tuple[Tensor, Tensor | None]:
         """Raw type logits of spans (M, 3): source (M, C) and, with a conversion head, target (M, K)."""
-        mentions = pool_mentions(states, spans)
-        if self.config.mention_state == "lstm+encoder":
-            mentions = torch.cat([mentions, pool_mentions(word_states, spans)], 1)
+        pooled = [states, word_states] if self.config.mention_state == "lstm+encoder" else [states]
+        mentions = pool_mentions(spans, *pooled)
         type_logits, vectors = self.type_head(mentions)
         return type_logits, self.conversion(type_logits, mentions, vectors) if self.conversion is not None else None
 

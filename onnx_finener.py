@@ -204,14 +204,8 @@ class _FastTokenizer:
     is_fast = True
 
     def __init__(self, path: Path, settings: Mapping[str, Any]):
-        self.tokenizer = Tokenizer.from_file(str(path))
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
+        self.backend_tokenizer = Tokenizer.from_file(str(path))
         self.model_max_length, self.pad_token_id = settings["max_tokens"], settings["pad_token_id"]
-
-    def __call__(self, text: str, add_special_tokens: bool = True, **_: Any) -> dict[str, list]:
-        encoding = self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
-        return {"input_ids": encoding.ids, "offset_mapping": encoding.offsets}
 
 
 def _choosers(types: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, TypeChooser]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import inf
+from sys import maxsize
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +21,14 @@ from .ontology_finener import Ontology
 from .words_finener import SHAPE_FEATURES, split_words, word_shape
 
 if TYPE_CHECKING:
+    from tokenizers import Encoding
     from torch import Tensor
 
 HALF_PAIRS = re.compile("[\ud800-\udfff]")  # halves of surrogate pairs, which a broken JSON string may hold
 MAX_TOKENS = 512  # of a window, special ones included
 PART_CHARACTERS = 2**16  # of a long text are tokenized at a time
 READ_AHEAD_TOKENS = 2**16  # among windows of so many sub-tokens those of like length go through the model together
+BATCH_TOKENS = 512  # padding included, of a batch for each thread of a processor: more of them do not fit its caches
 PROBE = "Ann left the old town of New York in 1518, by train."  # shows whether a tokenizer reads a text in parts
 
 
@@ -98,8 +101,7 @@ class TextEncoder:
         # Some encoders have no such limit.
         positions = getattr(config.encoder_config, "max_position_embeddings", None) or MAX_TOKENS
         self.max_tokens = min(tokenizer.model_max_length, positions, MAX_TOKENS)
-        plain = tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"]
-        whole = tokenizer("a", verbose=False)["input_ids"]
+        plain, whole = self._tokens("a").ids, self._tokens("a", add_special_tokens=True).ids
         at = next(i for i in range(len(whole)) if whole[i : i + len(plain)] == plain)
         self.prefix, self.suffix = whole[:at], whole[at + len(plain) :]
         self.room = self.max_tokens - len(self.prefix) - len(self.suffix)  # sub-tokens beside the special ones
@@ -110,7 +112,7 @@ class TextEncoder:
         """Where a text may be cut without a change of its sub-tokens: before a blank or line break. None: nowhere."""
 
         def ids(text: str) -> list[int]:
-            return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            return self._tokens(text).ids
 
         def may_cut(blank: str) -> bool:
             words = PROBE.split()
@@ -120,11 +122,18 @@ class TextEncoder:
         blanks = "".join(filter(may_cut, " \n"))
         return re.compile(rf"(?<=[\w.,;:!?。，、！？])[{blanks}](?=\w)") if blanks else None
 
+    def _tokens(self, text: str, add_special_tokens: bool = False) -> Encoding:
+        """The sub-tokens of a text, neither cut nor padded. What a call of the tokenizer does beside takes four times as long."""
+        fast = self.tokenizer.backend_tokenizer
+        fast.no_truncation()  # as others may have left it
+        fast.no_padding()
+        return fast.encode(text, add_special_tokens=add_special_tokens)
+
     def encode(self, text: str) -> EncodedText:
         """Tokenizes a text of any length, without cutting it."""
         text = HALF_PAIRS.sub("\ufffd", text)  # tokenizers can't read them
-        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        offsets = encoding["offset_mapping"]
+        encoding = self._tokens(text)
+        offsets = encoding.offsets
         words, pieces, shapes = [], [], []
         candidates, at = split_words(text), 0
         for start, end in candidates:
@@ -138,7 +147,7 @@ class TextEncoder:
             words.append((start, end))
             pieces.append((at, last))
             shapes.append(word_shape(text[start:end]))
-        return EncodedText(words, encoding["input_ids"], pieces, shapes, len(candidates) - len(words))
+        return EncodedText(words, encoding.ids, pieces, shapes, len(candidates) - len(words))
 
     def fits(self, encoded: EncodedText, first: int = 0, stop: int | None = None) -> bool:
         """Whether one window holds the words [first, stop) of a text, by default all of them; a single word always fits."""
@@ -260,15 +269,16 @@ def read_windows(
     windows: Iterable[tuple[Any, Window]],
     run: Callable[[list[Window]], Iterable[tuple[int, FoundMention]]],
     batch_size: int,
+    batch_tokens: int = maxsize,
 ) -> Iterator[tuple[Any, Iterator[tuple[Window, list[FoundMention]]]]]:
     """Each text with its windows and what a model finds in them, in order, as they are asked for.
 
     Args:
         windows: those of each text in order, with the text. One that has no span to type is not run.
         run: gives the mentions of a batch, each with its window's place in the batch.
-        batch_size: most windows of a batch.
+        batch_size: most windows of a batch. batch_tokens: most sub-tokens, padding included, of a batch of several windows.
     """
-    rows = (row for block in _blocks(windows, batch_size) for row in _found_in(block, run, batch_size))
+    rows = (row for block in _blocks(windows, batch_size) for row in _found_in(block, run, batch_size, batch_tokens))
     for text, of_text in groupby(rows, key=lambda row: row[0]):
         yield text, ((window, found) for _, window, found in of_text)
 
@@ -286,16 +296,27 @@ def _blocks(windows: Iterable[tuple[Any, Window]], batch_size: int) -> Iterator[
 
 
 def _found_in(
-    block: list[tuple[Any, Window]], run: Callable, batch_size: int
+    block: list[tuple[Any, Window]], run: Callable, batch_size: int, batch_tokens: int
 ) -> Iterator[tuple[Any, Window, list[FoundMention]]]:
     """What is found in each window of a block; those of like length go through the model together."""
     found: list[list[FoundMention]] = [[] for _ in block]
-    order = sorted((i for i, (_, w) in enumerate(block) if w.spans != ()), key=lambda i: -len(block[i][1].input_ids))
-    for at in range(0, len(order), batch_size):
-        chosen = order[at : at + batch_size]
+    sizes = {i: len(window.input_ids) for i, (_, window) in enumerate(block) if window.spans != ()}
+    for chosen in batches_of_like_length(sizes, batch_size, batch_tokens):
         for place, mention in run([block[i][1] for i in chosen]):
             found[chosen[place]].append(mention)
     return ((text, window, mentions) for (text, window), mentions in zip(block, found, strict=True))
+
+
+def batches_of_like_length(sizes: Mapping[Any, int], batch_size: int, batch_tokens: int) -> Iterator[list[Any]]:
+    """Names of what has so many sub-tokens, the longest first, in batches of at most ``batch_size``, and of ``batch_tokens`` with padding.
+
+    A batch of one may have more.
+    """
+    order, at = sorted(sizes, key=lambda name: -sizes[name]), 0
+    while at < len(order):
+        n_fitting = max(1, batch_tokens // max(1, sizes[order[at]]))
+        yield order[at : at + min(batch_size, n_fitting)]
+        at += min(batch_size, n_fitting)
 
 
 def mentions_of_windows(

@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 from finener.experiments.tables import experiments_page, experiments_table, table
@@ -226,13 +227,13 @@ def inference_table(results: dict) -> str:
     return table(header, rows)
 
 
-def inference_tables(results: dict) -> str:
-    """The speed of inference as it is, and as it was where that was measured."""
+def inference_tables(name: str, results: dict) -> str:
+    """The speed of inference as it is, and as it was where that was measured; ``name``: of the file in results/."""
     encoder, before = results["encoder"], results.get("before")
     told = (
         f"\n{inference_table(results)}\n\nAn encoder of type {encoder['model_type']} with {encoder['num_hidden_layers']} layers of "
         f"{encoder['hidden_size']}, {results['data']['number']} sentences, medians of {results['runs']} interleaved runs "
-        f"([results/bench_inference.json](../results/bench_inference.json); {results['other_work']}).\n"
+        f"([results/{name}.json](../results/{name}.json); {results['other_work']}).\n"
     )
     return told + (f"\nBefore, at commit {before['commit']}:\n\n{inference_table(before)}\n" if before else "")
 
@@ -281,7 +282,10 @@ def written_pages(root: Path) -> dict[Path, str]:
         ("types_by_name", "types-by-name", "results:named", named_types_table),
         ("onnx", "export", "results:onnx", onnx_table),
         ("stock", "export", "results:stock", stock_table),
-        ("bench_inference", "performance", "results:inference", inference_tables),
+        *(
+            (name, "performance", name.replace("bench_", "results:"), partial(inference_tables, name))
+            for name in ("bench_inference", "bench_inference_base")
+        ),
         ("bench_training_gpu", "performance", "results:training_speed", training_speed_table),
     ):
         path, shown = root / "results" / f"{name}.json", root / "docs" / f"{page}.md"

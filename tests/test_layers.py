@@ -6,6 +6,7 @@ import torch
 
 from finener.configuration_finener import CreditRows
 from finener.layers_finener import (
+    FEW_MENTIONS,
     B,
     I,
     O,
@@ -40,11 +41,27 @@ def test_a_words_state_is_that_of_its_first_sub_token(any_tokenizer):
 def test_a_mentions_state_is_the_mean_of_its_words():
     states = torch.tensor([[[1.0, -1], [2, -1], [3, -4], [99, 99]], [[99, 99], [99, 99], [-7, -5], [-11, 5]]])
     spans = torch.tensor([[0, 0, 3], [0, 2, 3], [1, 2, 4]])
-    assert pool_mentions(states, spans).tolist() == [[2.0, -2.0], [3.0, -4.0], [-9.0, 0.0]]
+    assert pool_mentions(spans, states).tolist() == [[2.0, -2.0], [3.0, -4.0], [-9.0, 0.0]]
+
+
+def test_two_states_of_a_word_are_pooled_side_by_side():
+    states, spans = torch.rand(2, 3, 4), torch.tensor([[0, 0, 2], [1, 1, 2]])
+    one, other = states.split([1, 3], 2)
+    assert torch.equal(pool_mentions(spans, one, other), pool_mentions(spans, states))
+
+
+@pytest.mark.parametrize("n_mentions", [0, 1, FEW_MENTIONS, FEW_MENTIONS + 1])
+def test_few_mentions_are_scored_as_many_are(model, n_mentions):
+    states = torch.randn(n_mentions, model.type_head.score.in_features)
+    expected, vectors = model.type_head(states)
+    with torch.inference_mode():
+        logits, same = model.type_head(states)
+    assert logits.shape == (n_mentions, len(model.config.ontology)) and torch.equal(same, vectors)
+    tiny.close(logits, expected)
 
 
 def test_no_mentions_are_pooled_to_no_states():
-    assert pool_mentions(torch.ones(2, 3, 5), torch.zeros(0, 3, dtype=torch.long)).shape == (0, 5)
+    assert pool_mentions(torch.zeros(0, 3, dtype=torch.long), torch.ones(2, 3, 5)).shape == (0, 5)
 
 
 def test_word_shapes_tell_apart_what_an_uncased_encoder_cannot():

@@ -6,10 +6,12 @@ import random
 from collections.abc import Iterator
 
 import pytest
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from finener import pipeline_finener
+from finener.decoding_finener import type_decoder
 from finener.pipeline_finener import FinenerPipeline
 
 import tiny
@@ -169,6 +171,22 @@ def test_a_pipeline_prepares_its_tokenizer_once(pipe, monkeypatch):
     assert len(pipe(list(tiny.GOLD))) == len(tiny.GOLD)
 
 
+def test_a_tokenizer_that_was_left_cutting_and_padding_reads_whole_texts(pipe, tokenizer):
+    expected = pipe(tiny.LONG)
+    tokenizer(["New York", tiny.LONG], truncation=True, max_length=4, padding="max_length")
+    assert pipe(tiny.LONG) == expected
+
+
+def test_a_model_that_has_predicted_can_be_trained(target_model, tokenizer):
+    type_decoder.cache_clear()
+    model = target_model
+    FinenerPipeline(model=model, tokenizer=tokenizer)([*tiny.GOLD], head="both", top_k=2)
+    FinenerPipeline(model=model, tokenizer=tokenizer)([*tiny.GOLD], head="both")
+    output = model.train()(**tiny.gold_batch(model, tokenizer, tiny.GOLD))
+    (output.loss + model.target_scores(output.target_type_logits).max()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
 @pytest.mark.parametrize("size", [0, -1, 2.5, "8"])
 def test_a_batch_size_below_one_is_refused(model, tokenizer, size):
     for constructed, called in (({"batch_size": size}, {}), ({}, {"batch_size": size})):
@@ -222,6 +240,20 @@ def test_no_forward_pass_has_more_windows_than_the_batch_size(model, tokenizer, 
 
 
 # -------------------------------------------------------------------- what comes out
+
+
+def test_long_windows_go_in_smaller_batches_on_a_processor(model, tokenizer, monkeypatch):
+    texts, shapes = [tiny.LONG, *[tiny.SHORT] * 9, tiny.LONG], []
+    expected = FinenerPipeline(model=model, tokenizer=tokenizer)(texts)
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(pipeline_finener, "BATCH_TOKENS", 20)
+    found = FinenerPipeline(model=model, tokenizer=tokenizer)(texts)
+    assert [[m["word"] for m in mentions] for mentions in found] == [[m["word"] for m in own] for own in expected]
+    assert sum(n for n, _ in shapes) == 11 and len(shapes) > 2
+    assert all(n == 1 or n * width <= 40 for n, width in shapes) and any(n > 1 for n, _ in shapes)
 
 
 def test_types_are_closed_coherent_and_led_by_the_most_specific(tokenizer, source, target):

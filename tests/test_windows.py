@@ -15,7 +15,7 @@ from finener import windows_finener
 from finener.layers_finener import B, I
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.pipeline_finener import FinenerPipeline
-from finener.windows_finener import FoundMention, Window, mentions_of_windows
+from finener.windows_finener import FoundMention, Window, batches_of_like_length, mentions_of_windows
 
 import tiny
 from texts import ODD_TEXTS, RANDOM_TEXTS, check, encoder_of, long_text, windows_of
@@ -193,6 +193,13 @@ def test_mentions_that_each_overlap_the_next_do_not_wait_for_the_last():
 
     waits = [behind - 3 * i for i, _ in enumerate(mentions_of_windows(rows()))]
     assert len(waits) == 100 and max(waits) == 3
+
+
+def test_batches_hold_as_many_as_there_may_be_and_no_more_sub_tokens_than_fit():
+    sizes = {"a": 3, "b": 10, "c": 4, "d": 30, "e": 0, "f": 4}
+    assert list(batches_of_like_length(sizes, 2, 100)) == [["d", "b"], ["c", "f"], ["a", "e"]]
+    assert list(batches_of_like_length(sizes, 9, 12)) == [["d"], ["b"], ["c", "f", "a"], ["e"]]
+    assert list(batches_of_like_length({}, 9, 12)) == []
 
 
 @pytest.mark.parametrize("limits", LIMITS)

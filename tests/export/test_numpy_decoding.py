@@ -47,7 +47,7 @@ def test_tags_and_span_probabilities_are_those_of_the_crf(batch):
         found = own.span_probabilities(emissions.numpy(), mask.numpy(), asked.numpy())
         np.testing.assert_allclose(found, crf.span_probabilities(emissions, mask, asked).numpy(), rtol=1e-5)
     assert pool_in_numpy(emissions.numpy(), spans) == pytest.approx(
-        pool_mentions(emissions, expected).numpy(), abs=1e-6
+        pool_mentions(expected, emissions).numpy(), abs=1e-6
     )
 
 
