@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-HALVINGS = 8
+HALVINGS = 20  # at most: an untrained detector's scores hardly differ
+NEAR = 0.1  # the share of the wanted mentions that may be missing, or too many
 
 
 def strictness(found: Callable[[float], int], wanted: int, low: float, high: float) -> float:
@@ -14,8 +15,8 @@ def strictness(found: Callable[[float], int], wanted: int, low: float, high: flo
     """
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        if found(middle) > wanted:
-            low = middle
-        else:
-            high = middle
-    return high
+        n_found = found(middle)
+        if abs(n_found - wanted) <= NEAR * wanted:
+            return middle
+        low, high = (middle, high) if n_found > wanted else (low, middle)
+    return (low + high) / 2

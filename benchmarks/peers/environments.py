@@ -10,9 +10,23 @@ from pathlib import Path
 
 from finener.paths import ROOT
 
-# What is installed, and what of it differs from constraints.txt, which holds for the rest: torch, numpy and spaCy are the same for all.
+# What is installed, and what of it differs from constraints.txt, which holds for the rest: torch and numpy are the same for all.
 PINS: dict[str, tuple[str, ...]] = {
-    "spanmarker": ("span-marker==1.8.1",),
+    "spanmarker": (
+        "span-marker==1.8.1",
+        "transformers==4.57.6",
+        "tokenizers==0.22.2",
+        "huggingface_hub==0.36.2",
+        "datasets==5.0.1",
+        "fsspec==2026.6.0",
+        "aiohappyeyeballs==2.7.1",
+        "aiohttp==3.14.5",
+        "aiosignal==1.4.0",
+        "frozenlist==1.8.0",
+        "multidict==7.2.1",
+        "propcache==0.5.4",
+        "yarl==1.25.1",
+    ),
     "gliner": ("gliner==0.2.29", "transformers==5.16.1", "huggingface_hub==1.33.0", "sentencepiece==0.2.3"),
     "spacy": ("spacy",),
 }

@@ -124,7 +124,7 @@ def test_an_environment_that_pip_did_not_finish_is_made_anew(commands, tmp_path,
 @pytest.mark.parametrize(("wanted", "expected"), [(30, 0.7), (0, 1.0), (1000, 0.0)])
 def test_a_detector_is_made_as_strict_as_finds_so_many(wanted, expected):
     value = calibration.strictness(lambda threshold: round(100 * (1 - threshold)), wanted, 0.0, 1.0)
-    assert value == pytest.approx(expected, abs=0.01)
+    assert value == pytest.approx(expected, abs=0.03)
 
 
 def test_systems_take_turns_and_a_benchmark_that_was_stopped_goes_on(tmp_path):
