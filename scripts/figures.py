@@ -98,4 +98,10 @@ def cost_of_tags(results: Mapping[str, Any]) -> str:
     return draw(show)
 
 
-FIGURES = {"words_a_second.svg": words_a_second, "cost_of_tags.svg": cost_of_tags}
+# Name → the part of results/bench_peers.json that is drawn, and how.
+FIGURES = {"words_a_second.svg": ("inference", words_a_second), "cost_of_tags.svg": ("crf", cost_of_tags)}
+
+
+def peer_figures(results: Mapping[str, Any]) -> dict[str, str]:
+    """The figures of the parts that were run, by name."""
+    return {name: show(results) for name, (part, show) in FIGURES.items() if part in results}

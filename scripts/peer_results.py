@@ -69,22 +69,24 @@ def tags_table(results: Mapping[str, Any]) -> str:
     return table(["", "tags, or types", "likelihood and gradients", of, "decoding", of], rows)
 
 
-def told_loads(results: Mapping[str, Any]) -> str:
-    """The load of the machine while each part ran."""
-    loads = [f"{part} {' to '.join(map(str, results[part]['load']))}" for part in ("inference", "training", "crf")]
-    return ", ".join(loads)
+TABLES = {
+    "inference": ("Reading, {number} sentences", reading_table),
+    "training": ("Training, steps of 32 sentences", training_table),
+    "crf": ("Tags and types, 32 sentences of 28 words with 96 mentions", tags_table),
+}
 
 
 def peer_tables(results: Mapping[str, Any]) -> str:
-    """What is shown of results/bench_peers.json, which has all three parts."""
-    found = {name: own for part in ("inference", "training", "crf") for name, own in results[part]["versions"].items()}
-    peers = ", ".join(f"{package} {found[name][package]}" for name, package in PACKAGES.items())
-    config = results["config"]
-    return (
-        f"\nReading, {results['data']['number']} sentences:\n\n{reading_table(results)}\n\n"
-        f"Training, steps of 32 sentences:\n\n{training_table(results)}\n\n"
-        f"Tags and types, 32 sentences of 28 words with 96 mentions:\n\n{tags_table(results)}\n\n"
-        f"Medians of {config['runs']} interleaved rounds on {results['machine']}, with {peers} and torch "
-        f"{results['versions']['torch']} ([results/bench_peers.json](../results/bench_peers.json)). Load of the machine: "
-        f"{told_loads(results)}.\n"
+    """What is shown of results/bench_peers.json: the parts that were run."""
+    parts = [part for part in TABLES if part in results]
+    found = {name: own for part in parts for name, own in results[part]["versions"].items()}
+    peers = ", ".join(f"{package} {found[name][package]}" for name, package in PACKAGES.items() if name in found)
+    loads = ", ".join(f"{part} {' to '.join(map(str, results[part]['load']))}" for part in parts)
+    shown = [
+        f"{TABLES[part][0].format(number=results['data']['number'])}:\n\n{TABLES[part][1](results)}" for part in parts
+    ]
+    told = (
+        f"Medians of {results['config']['runs']} interleaved rounds on {results['machine']}, with {peers} and torch "
+        f"{results['versions']['torch']} ([results/bench_peers.json](../results/bench_peers.json)). Load of the machine: {loads}."
     )
+    return "\n" + "\n\n".join([*shown, told]) + "\n"

@@ -18,7 +18,7 @@ from finener.metrics.tables import score_rows
 from finener.paths import ROOT
 from finener.scripts.feedback import score_rows as feedback_scores
 from finener.scripts.feedback import work_rows as feedback_work
-from finener.scripts.figures import FIGURES
+from finener.scripts.figures import peer_figures
 from finener.scripts.peer_results import peer_tables
 
 # What `make quickstart` leaves, and where its figures are kept.
@@ -251,7 +251,7 @@ def written_pages(root: Path) -> dict[Path, str]:
     peers = root / "results" / "bench_peers.json"
     if peers.is_file():
         told = json.loads(peers.read_text(encoding="utf-8"))
-        pages |= {root / "docs" / "figures" / name: draw(told) for name, draw in FIGURES.items()}
+        pages |= {root / "docs" / "figures" / name: drawn for name, drawn in peer_figures(told).items()}
     files = sorted((root / "results" / "experiments").glob("*.json"))
     if not files:
         return pages

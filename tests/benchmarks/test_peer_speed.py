@@ -18,7 +18,7 @@ from finener.benchmarks.peers.environments import PINS, constraints_of, environm
 from finener.benchmarks.peers.rounds import Kept, medians, ratio, take_turns
 from finener.data_scripts.record_files import read_records
 from finener.paths import ROOT
-from finener.scripts.figures import FIGURES
+from finener.scripts.figures import peer_figures
 from finener.scripts.peer_results import peer_tables
 
 import tiny
@@ -241,9 +241,16 @@ def test_the_page_shows_what_the_results_tell(results):
     assert "span-marker 1, gliner 2, spacy 3, pytorch-crf 4" in told
 
 
-@pytest.mark.parametrize("name", list(FIGURES))
-def test_a_figure_is_the_same_bytes_each_time_and_tells_its_units(results, name):
-    image = FIGURES[name](results)
-    assert image == FIGURES[name](results)
-    assert ET.fromstring(image).tag == "{http://www.w3.org/2000/svg}svg"
-    assert "date" not in image and "v3." not in image
+def test_figures_are_the_same_bytes_each_time_and_tell_nothing_that_changes(results):
+    images = peer_figures(results)
+    assert list(images) == ["words_a_second.svg", "cost_of_tags.svg"] and images == peer_figures(results)
+    for image in images.values():
+        assert ET.fromstring(image).tag == "{http://www.w3.org/2000/svg}svg"
+        assert "date" not in image and "v3." not in image
+
+
+def test_a_part_that_was_not_run_is_not_shown(results):
+    del results["training"], results["crf"]
+    told = peer_tables(results)
+    assert "Reading, 4 sentences" in told and "Training" not in told and "CRF" not in told
+    assert list(peer_figures(results)) == ["words_a_second.svg"]
