@@ -9,7 +9,7 @@ SILVER := outputs/silver/report.json
 # Threads that wait give up their core soon: with the default, one other busy process on a small machine slows training many times over.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: install base-encoder quickstart demo test test-all fuzz kills lint notebook results bench experiments release-models feedback
+.PHONY: install base-encoder quickstart demo test test-all fuzz kills lint notebook results bench bench-peers experiments release-models feedback
 
 install: .venv/installed
 
@@ -73,6 +73,13 @@ MODEL ?= outputs/quickstart_pretrained
 bench: .venv/installed
 	test -f $(MODEL)/config.json || $(MAKE) quickstart
 	$(BIN)/python benchmarks/inference_speed.py --model $(MODEL)
+	$(MAKE) bench-peers
+
+# Beside SpanMarker, GLiNER, spaCy and typed CRFs, each in an environment that is made once below outputs/bench; a quarter of an hour.
+# Stopped, it goes on with the round that it was in.
+bench-peers: .venv/installed
+	test -f $(MODEL)/config.json || $(MAKE) quickstart
+	$(BIN)/python benchmarks/peer_speed.py --model $(MODEL) --pip_flags="$(PIP_FLAGS)"
 
 # Every transfer of docs/experiments.md; hours, stoppable and resumable. DATA: the folder of the public corpora.
 DATA ?= ../shared/data

@@ -16,7 +16,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -44,9 +44,10 @@ WARM_UP = 5  # steps of a run that do not count
 
 
 class StepTimes(TrainerCallback):
-    """The seconds of each step after the first few."""
+    """The seconds of each step after the first few, by a clock."""
 
-    def __init__(self):
+    def __init__(self, clock: Callable[[], float]):
+        self.clock = clock
         self.times: list[float] = []
         self.before = 0.0
 
@@ -54,14 +55,20 @@ class StepTimes(TrainerCallback):
         """Called by the trainer."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        now = time.perf_counter()
+        now = self.clock()
         if state.global_step > WARM_UP:
             self.times.append(now - self.before)
         self.before = now
 
 
 def train(
-    encoder: str, ontology: Ontology, way: str, records: Sequence[dict], args: argparse.Namespace, folder: Path
+    encoder: str,
+    ontology: Ontology,
+    way: str,
+    records: Sequence[dict],
+    args: argparse.Namespace,
+    folder: Path,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[list[float], float | None]:
     """The seconds of each step of a run, and the gigabytes of the GPU that it took at most."""
     model = FinenerForTokenClassification.from_encoder(
@@ -69,7 +76,7 @@ def train(
     )
     if args.compile:
         model.encoder.compile(dynamic=True)
-    timer = StepTimes()
+    timer = StepTimes(clock)
     settings = FinenerTrainingArguments(
         **WAYS[way],
         output_dir=str(folder / "out"),

@@ -1,5 +1,5 @@
-"""Writes the figures of ``results/`` into README.md and pages of ``docs/``, between their ``<!-- results:… -->`` markers, and
-``docs/results.md``.
+"""Writes the figures of ``results/`` into README.md and pages of ``docs/``, between their ``<!-- results:… -->`` markers,
+``docs/results.md``, and the drawings in ``docs/figures/``.
 
 Usage: python scripts/write_results.py [--take outputs] [--check]
 """
@@ -19,6 +19,8 @@ from finener.metrics.tables import score_rows
 from finener.paths import ROOT
 from finener.scripts.feedback import score_rows as feedback_scores
 from finener.scripts.feedback import work_rows as feedback_work
+from finener.scripts.figures import peer_figures
+from finener.scripts.peer_results import peer_tables
 
 # What `make quickstart` leaves, and where its figures are kept.
 TAKEN = {
@@ -286,6 +288,7 @@ def written_pages(root: Path) -> dict[Path, str]:
             (name, "performance", name.replace("bench_", "results:"), partial(inference_tables, name))
             for name in ("bench_inference", "bench_inference_base")
         ),
+        ("bench_peers", "performance", "results:peers", peer_tables),
         ("bench_training_gpu", "performance", "results:training_speed", training_speed_table),
     ):
         path, shown = root / "results" / f"{name}.json", root / "docs" / f"{page}.md"
@@ -299,6 +302,10 @@ def written_pages(root: Path) -> dict[Path, str]:
     if all(path.is_file() for path in paper):
         told, shown = [json.loads(path.read_text(encoding="utf-8")) for path in paper], root / "docs" / "corpora.md"
         pages[shown] = fill(shown.read_text(encoding="utf-8"), "results:wikipedia", wikipedia_on_paper(*told))
+    peers = root / "results" / "bench_peers.json"
+    if peers.is_file():
+        told = json.loads(peers.read_text(encoding="utf-8"))
+        pages |= {root / "docs" / "figures" / name: drawn for name, drawn in peer_figures(told).items()}
     files = sorted((root / "results" / "experiments").glob("*.json"))
     if not files:
         return pages
@@ -317,6 +324,7 @@ def main() -> None:
     pages = written_pages(ROOT)
     for path, content in pages.items():
         if not args.check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(content, encoding="utf-8")
         elif not path.is_file() or path.read_text(encoding="utf-8") != content:
             sys.exit(f"{path.relative_to(ROOT)} does not show what is in results/: run `make results`")

@@ -1,0 +1,56 @@
+"""finener and its encoder alone, as :mod:`finener.benchmarks.inference_speed` and ``training_speed`` run them."""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from finener.benchmarks.inference_speed import run_encoder, with_types
+from finener.benchmarks.training_speed import train as train_steps
+from finener.data_scripts.record_files import read_records
+from finener.ontology_finener import Ontology
+from finener.paths import ROOT
+from finener.prediction.records import load_pipeline
+
+PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy")
+
+
+def prepare(settings):
+    """``read(types, texts, batch_size)`` and ``encoder(texts, batch_size)``, or ``train(way, steps, batch_size)``.
+
+    Args:
+        settings: ``model``, a folder, and numbers of ``types``; or ``encoder``, a folder, and a file of ``records``.
+    """
+    torch.set_num_threads(1)
+    return _training(settings) if "records" in settings else _reading(settings)
+
+
+def _reading(settings):
+    pipe = load_pipeline(settings["model"], "cpu")
+    pipes = {size: with_types(pipe, size) for size in settings["types"]}
+
+    def read(types, texts, batch_size):
+        return {"mentions": sum(map(len, pipes[types](texts, batch_size=batch_size)))}
+
+    def encoder(texts, batch_size):
+        run_encoder(pipe, texts, batch_size)
+        return {}
+
+    return {"read": read, "encoder": encoder}
+
+
+def _training(settings):
+    records, ontology = list(read_records(settings["records"])), Ontology.from_json(ROOT / "ontologies" / "yago.json")
+
+    def train(way, steps, batch_size):
+        asked = argparse.Namespace(
+            encoder=settings["encoder"], layer=3, compile=False, bf16=False, steps=steps, batch_size=batch_size
+        )
+        with TemporaryDirectory() as folder:
+            times, _ = train_steps(asked.encoder, ontology, way, records, asked, Path(folder), time.process_time)
+        return {"seconds": statistics.median(times) / batch_size}
+
+    return {"train": train}
