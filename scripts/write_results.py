@@ -256,6 +256,19 @@ def training_speed_table(results: dict) -> str:
     return f"\n{table(header[: len(rows[0])], rows)}\n\n{results['machine']}; torch {results['versions']['torch']}.\n"
 
 
+def ontologies_table(results: dict) -> str:
+    """Milliseconds of reading and closing, by the number of types."""
+    sizes = sorted({row["types"] for row in results["rows"]})
+    told = {(row["part"], row["types"]): f"{row['milliseconds']:,.0f} ms" for row in results["rows"]}
+    rows = [[part, *(told[part, size] for size in sizes)] for part in dict.fromkeys(part for part, _ in told)]
+    chosen = results["calibration"]
+    return (
+        f"\n{table(['', *(f'{size:,} types' for size in sizes)], rows)}\n\n{results['closures']:,} closures; medians of {results['runs']} "
+        f"runs in fresh processes ([results/bench_ontologies.json](../results/bench_ontologies.json); {results['other_work']}). Choosing "
+        f"thresholds of {chosen['types']:,} types by {chosen['mentions']:,} mentions takes {chosen['seconds']:.0f} seconds.\n"
+    )
+
+
 def fill(text: str, marker: str, content: str) -> str:
     """Puts content between ``<!-- marker -->`` and the next ``<!-- /… -->``."""
     pattern = re.compile(rf"(<!-- {re.escape(marker)} -->\n).*?(<!-- /\w+ -->)", re.DOTALL)
@@ -289,6 +302,7 @@ def written_pages(root: Path) -> dict[Path, str]:
             for name in ("bench_inference", "bench_inference_base")
         ),
         ("bench_peers", "performance", "results:peers", peer_tables),
+        ("bench_ontologies", "performance", "results:ontologies", ontologies_table),
         ("bench_training_gpu", "performance", "results:training_speed", training_speed_table),
     ):
         path, shown = root / "results" / f"{name}.json", root / "docs" / f"{page}.md"
