@@ -51,15 +51,15 @@ def fault_of(checkpoint: Path) -> str | None:
     """Why a run can't go on from a checkpoint; None where it is whole.
 
     The trainer's state is written last. Weights must be as long as their headers say, the files of torch must have the checksums that
-    they were written with. DeepSpeed keeps weights and optimizer in a folder: there, those files that are there are looked at.
+    they were written with. DeepSpeed keeps the optimizer in a folder, which is not looked at.
     """
     files = {path.name: path for path in checkpoint.iterdir() if path.is_file()}
     needed = {TRAINER_STATE_NAME}
+    if SAFE_WEIGHTS_INDEX_NAME not in files:
+        needed.add(SAFE_WEIGHTS_NAME)
     if not any(path.is_dir() for path in checkpoint.iterdir()):
         of_fsdp = {f"{FSDP_MODEL_NAME}.bin", OPTIMIZER_NAME_BIN}
         needed |= {SCHEDULER_NAME} | (of_fsdp if of_fsdp & files.keys() else {OPTIMIZER_NAME})
-        if SAFE_WEIGHTS_INDEX_NAME not in files:
-            needed.add(SAFE_WEIGHTS_NAME)
         if not any(name.startswith("rng_state") for name in files):
             needed.add("rng_state.pth")
     try:
