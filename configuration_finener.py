@@ -29,7 +29,7 @@ TAGS = ("O", "B", "I")
 
 # What a saved model needs, for Inference Endpoints and Spaces: they install the requirements.txt of a repo.
 REQUIREMENTS = (
-    *("torch>=2.6", "transformers>=5.0", "tokenizers>=0.22", "huggingface_hub>=1.0"),
+    *("torch>=2.6", "transformers>=5.0", "tokenizers>=0.22.1", "huggingface_hub>=1.6"),
     *("safetensors>=0.5", "numpy>=2.0"),
 )
 
