@@ -9,7 +9,7 @@ SILVER := outputs/silver/report.json
 # Threads that wait give up their core soon: with the default, one other busy process on a small machine slows training many times over.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: install base-encoder quickstart demo test test-all fuzz kills lint notebook results bench bench-peers experiments release-models feedback
+.PHONY: install base-encoder quickstart demo test test-all test-versions coverage mutants fuzz kills lint notebook results bench bench-peers experiments release-models feedback
 
 install: .venv/installed
 
@@ -48,6 +48,19 @@ test-all: .venv/transformers-tests
 		"transformers==$$($(BIN)/python -c 'from importlib.metadata import version; print(version("transformers"))')"
 	tar -xzf .venv/sdist/transformers-*.tar.gz --strip-components 2 --wildcards -C $@ 'transformers-*/tests'
 	touch $@
+
+# The tests with the oldest and the newest libraries that pyproject.toml allows, in environments of their own: gigabytes, and minutes each.
+test-versions: .venv/installed
+	$(BIN)/python scripts/versions.py --jobs $(JOBS) --pip_flags="$(PIP_FLAGS)"
+
+# The lines of the Hub files that the fast tests run; fails below 95 %.
+coverage: .venv/installed
+	$(PYTEST) -m "not slow and not browser" --cov --cov-report=term-missing --cov-fail-under=95
+
+# Small mistakes in the CRF, the ontology, decoding and the metrics, which the tests must notice: so many MINUTES, in the order of a SEED.
+MINUTES ?= 15
+mutants: .venv/installed
+	$(BIN)/python tests/mutants.py --minutes $(MINUTES) --seed $(SEED) --jobs $(JOBS)
 
 # Hostile files through every reader, minutes; CASES for each, of a SEED.
 CASES ?= 150

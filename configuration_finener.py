@@ -20,16 +20,18 @@ from .decoding_finener import Threshold, read_threshold
 from .json_finener import read_json
 from .ontology_finener import ONTOLOGY_NAME, Ontology, OntologyError
 
-if int(transformers.__version__.split(".")[0]) < 5:
+# Those before do not copy all files of a local model's code, and their trainer is another.
+if tuple(map(int, transformers.__version__.split(".")[:2])) < (5, 11):
     raise ImportError(
-        f"finener needs transformers >= 5, here is {transformers.__version__}: pip install --upgrade 'transformers>=5'"
+        f"finener needs transformers >= 5.11, here is {transformers.__version__}: "
+        "pip install --upgrade 'transformers>=5.11'"
     )
 
 TAGS = ("O", "B", "I")
 
 # What a saved model needs, for Inference Endpoints and Spaces: they install the requirements.txt of a repo.
 REQUIREMENTS = (
-    *("torch>=2.6", "transformers>=5.0", "tokenizers>=0.22", "huggingface_hub>=1.0"),
+    *("torch>=2.6", "transformers>=5.11", "tokenizers>=0.22.1", "huggingface_hub>=1.6"),
     *("safetensors>=0.5", "numpy>=2.0"),
 )
 

@@ -24,7 +24,7 @@ RUNTIME_FILES = (
     *("answers_finener.py", "json_finener.py", "numpy_finener.py", "onnx_finener.py"),
     *("ontology_finener.py", "windows_finener.py", "words_finener.py"),
 )
-REQUIREMENTS = "numpy>=2.0\nonnxruntime>=1.20\ntokenizers>=0.22\n"
+REQUIREMENTS = "numpy>=2.0\nonnxruntime>=1.20\ntokenizers>=0.22.1\n"
 EXAMPLES = ("Frida Kahlo painted in Mexico City.", "The Louvre bought a portrait by Leonardo da Vinci in 1518.")
 INIT = '''"""Runs the finener model of the folder that this package lies in."""
 

@@ -227,7 +227,8 @@ def results_of(folder: Path) -> dict[str, Any]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
+    """Of a saved model, as they are now: what is loaded may change with the file."""
+    return {name: tensor.clone() for name, tensor in load_file(folder / "model.safetensors").items()}
 
 
 def differing(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> list[str]:

@@ -165,9 +165,10 @@ def test_what_is_no_request_is_an_error_of_one_line(post, body):
     assert status == 400 and 0 < len(answer["error"]) < 300 and "\n" not in answer["error"]
 
 
-def test_an_older_transformers_is_told_what_to_do(tmp_path):
-    program = "import transformers; transformers.__version__ = '4.57.1'; import finener.configuration_finener"
+@pytest.mark.parametrize("version", ["4.57.1", "5.10.4"])
+def test_an_older_transformers_is_told_what_to_do(version):
+    program = f"import transformers; transformers.__version__ = {version!r}; import finener.configuration_finener"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ended.returncode and ended.stderr.splitlines()[-1] == (
-        "ImportError: finener needs transformers >= 5, here is 4.57.1: pip install --upgrade 'transformers>=5'"
+        f"ImportError: finener needs transformers >= 5.11, here is {version}: pip install --upgrade 'transformers>=5.11'"
     )

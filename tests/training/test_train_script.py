@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_the_results_hold_what_proves_the_figures(finished):
         assert results["encoder"] == "encoder"
         assert results["command"] == "train_finener.py --config run.yaml"
         assert results["config"]["learning_rate"] == 0.01 and results["config"]["use_cpu"] is True
-        assert results["versions"]["torch"] == torch.__version__
+        assert results["versions"]["torch"] == version("torch")
         assert set(results["versions"]) >= {"python", "transformers", "tokenizers", "accelerate", "datasets"}
         assert {row["epoch"] for row in results["dev"]["curve"]} >= {1.0, 2.0}
         assert results["seconds"] > 0
