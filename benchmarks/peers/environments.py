@@ -30,7 +30,7 @@ PINS: dict[str, tuple[str, ...]] = {
     "gliner": ("gliner==0.2.29", "transformers==5.16.1", "huggingface_hub==1.33.0", "sentencepiece==0.2.3"),
     "spacy": ("spacy",),
 }
-MARKER = "installed.txt"  # in an environment that is whole: what was asked for
+MARKER = "installed.txt"  # in an environment that is whole: what it was made for
 
 
 def package_name(requirement: str) -> str:
@@ -46,6 +46,12 @@ def constraints_of(name: str, shared: str) -> str:
     return "\n".join([*pins, *(line for line in lines if package_name(line) not in own)]) + "\n"
 
 
+def kept_for(name: str, asked: str) -> str:
+    """Of an environment's constraints those for which it is made anew: its own pins, and what times depend on."""
+    own = {*map(package_name, PINS[name]), "torch", "numpy"}
+    return "".join(f"{line}\n" for line in asked.splitlines() if package_name(line) in own)
+
+
 def environment(name: str, folder: Path, pip_flags: Sequence[str] = ()) -> Path:
     """The Python of a system's environment, which is made where it is not there as it should be.
 
@@ -58,7 +64,7 @@ def environment(name: str, folder: Path, pip_flags: Sequence[str] = ()) -> Path:
     home = folder / name
     python, marker = home / "bin" / "python", home / MARKER
     asked = constraints_of(name, (ROOT / "constraints.txt").read_text(encoding="utf-8"))
-    if marker.is_file() and marker.read_text(encoding="utf-8") == asked:
+    if marker.is_file() and marker.read_text(encoding="utf-8") == kept_for(name, asked):
         return python
     print(f"making an environment with {PINS[name][0]}, once", flush=True)
     shutil.rmtree(home, ignore_errors=True)
@@ -67,5 +73,5 @@ def environment(name: str, folder: Path, pip_flags: Sequence[str] = ()) -> Path:
     (home / "constraints.txt").write_text(asked, encoding="utf-8")
     quiet = ("--quiet", "--disable-pip-version-check", "--constraint", str(home / "constraints.txt"))
     subprocess.run([str(python), "-m", "pip", "install", *quiet, *pip_flags, PINS[name][0]], check=True)
-    marker.write_text(asked, encoding="utf-8")
+    marker.write_text(kept_for(name, asked), encoding="utf-8")
     return python

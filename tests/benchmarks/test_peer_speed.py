@@ -104,6 +104,12 @@ def test_an_environment_is_made_once_and_again_when_its_pins_change(commands, tm
     monkeypatch.setitem(environments.PINS, "spacy", ("spacy==1",))
     environment("spacy", tmp_path)
     assert len(commands) == 4
+    # of the constraints that are shared, those count that times depend on
+    monkeypatch.setattr(environments, "ROOT", tmp_path)
+    for line, made in (("torch==0.1", 6), ("torch==0.1\npytest==0.1", 6), ("torch==0.2", 8)):
+        (tmp_path / "constraints.txt").write_text(line, encoding="utf-8")
+        environment("spacy", tmp_path)
+        assert len(commands) == made, line
 
 
 def test_an_environment_that_pip_did_not_finish_is_made_anew(commands, tmp_path, monkeypatch):
