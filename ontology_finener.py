@@ -92,7 +92,6 @@ class Ontology:
             raise OntologyError(f"ontology {name!r} lists these types more than once: {doubled}")
         self.parents: tuple[tuple[int, ...], ...] = tuple(map(self._parent_indices, self.types))
         self.depths: tuple[int, ...] = self._longest_paths()
-        self._known_ancestors: dict[int, frozenset[int]] = {}
 
     def _parent_indices(self, entity_type: EntityType) -> tuple[int, ...]:
         try:
@@ -169,20 +168,11 @@ class Ontology:
     @cached_property
     def ancestors(self) -> tuple[frozenset[int], ...]:
         """All ancestors of each type, without the type itself, as indices."""
-        return tuple(map(self._ancestors_of, range(len(self))))
-
-    def _ancestors_of(self, index: int) -> frozenset[int]:
-        """A type's ancestors, found when they are first asked for: those of few types of a large ontology ever are."""
-        found, waiting = self._known_ancestors, [index]
-        while waiting:
-            parents = self.parents[waiting[-1]]
-            if waiting[-1] in found:
-                waiting.pop()
-            elif unknown := [p for p in parents if p not in found]:
-                waiting += unknown
-            else:
-                found[waiting.pop()] = frozenset(parents).union(*map(found.__getitem__, parents))
-        return found[index]
+        found: list[frozenset[int]] = [frozenset()] * len(self)
+        for node in sorted(range(len(self)), key=self.depths.__getitem__):
+            parents = self.parents[node]
+            found[node] = frozenset(parents).union(*map(found.__getitem__, parents))
+        return tuple(found)
 
     @cached_property
     def roots(self) -> tuple[int, ...]:
@@ -225,8 +215,17 @@ class Ontology:
 
     def closure_indices(self, indices: Iterable[int]) -> list[int]:
         """The given types and all their ancestors, as sorted indices."""
-        closed = set(indices)
-        return sorted(closed.union(*map(self._ancestors_of, closed)))
+        return sorted(self._closed(indices))
+
+    def _closed(self, indices: Iterable[int]) -> set[int]:
+        """Walks up from the given types alone: a list of all types' ancestors takes long where there are many types."""
+        closed, waiting = set(), list(indices)
+        while waiting:
+            index = waiting.pop()
+            if index not in closed:
+                closed.add(index)
+                waiting += self.parents[index]
+        return closed
 
     def closure(self, type_ids: Iterable[str]) -> list[str]:
         """The given types and all their ancestors, in index order. Raises OntologyError on an unknown type."""
@@ -235,7 +234,7 @@ class Ontology:
     def most_specific_indices(self, indices: Iterable[int]) -> list[int]:
         """Of the given types, those that are no ancestor of another given one, as sorted indices."""
         given = set(indices)
-        return sorted(given.difference(*map(self._ancestors_of, given)))
+        return sorted(given - self._closed(parent for i in given for parent in self.parents[i]))
 
     def most_specific(self, type_ids: Iterable[str]) -> list[str]:
         """Of the given types, those that are no ancestor of another given one, in index order."""
