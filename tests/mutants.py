@@ -42,7 +42,7 @@ FORK = multiprocessing.get_context("fork")
 # Each file, the functions and classes of it (all, where none are named), and the tests that must notice.
 TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "layers_finener.py": (("LinearChainCRF", "spans_of_tags", "pool_mentions"), ("test_crf.py", "test_layers.py")),
-    "ontology_finener.py": ((), ("test_ontology.py", "test_ontology_files.py", "test_soft_loss.py")),
+    "ontology_finener.py": ((), ("test_ontology.py", "test_ontology_files.py")),
     "decoding_finener.py": ((), ("test_decoding.py", "test_expected_decoding.py")),
     "metrics/counting.py": ((), ("metrics/test_counting.py", "metrics/test_scoring.py")),
     "metrics/credit.py": ((), ("metrics/test_credit.py",)),

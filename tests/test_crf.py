@@ -97,6 +97,18 @@ def test_nll_agrees_with_pytorch_crf(crf):
     assert [row[:n].tolist() for row, n in zip(decoded, lengths, strict=True)] == oracle.decode(emissions, mask)
 
 
+@pytest.mark.parametrize("width", range(1, 9))
+def test_nll_is_right_however_many_words_the_longest_record_has(crf, width):
+    emissions = torch.randn(3, width, 3, generator=torch.Generator().manual_seed(6))
+    tags = torch.full((3, width), B)
+    tags[1, 0] = O
+    found = crf.nll(emissions, tags, torch.ones(3, width, dtype=torch.bool))
+    for record in range(3):
+        scores = taggings(crf, emissions[record])
+        expected = log_sum(scores.values()) - scores[tuple(tags[record].tolist())]
+        assert found[record].item() == pytest.approx(expected, abs=1e-4)
+
+
 def test_decode_finds_the_best_of_all_taggings(crf, batch):
     emissions, mask = batch
     decoded = crf.decode(emissions, mask)
@@ -248,4 +260,7 @@ def test_span_probabilities_are_made_in_what_the_device_has(crf, batch, monkeypa
     monkeypatch.setattr("finener.layers_finener.finest", lambda device: torch.float32)
     monkeypatch.setattr(Tensor, "double", None)  # as on Apple's GPUs, which refuse it
     torch.testing.assert_close(crf.span_probabilities(emissions, mask, spans), expected, atol=1e-4, rtol=0)
+    long, mask = 30 * torch.randn(2, 300, 3, generator=torch.Generator().manual_seed(7)), torch.ones(2, 300) > 0
+    found = crf.span_probabilities(long, mask, spans_of_tags(crf.decode(long, mask)))
+    assert found.max() == 1.0, "sums that drift make no probability above 1"
     assert finest(torch.device("mps")) == torch.float32 and finest(torch.device("cpu")) == torch.float64

@@ -62,6 +62,7 @@ def test_few_mentions_are_scored_as_many_are(model, n_mentions):
 
 def test_no_mentions_are_pooled_to_no_states():
     assert pool_mentions(torch.zeros(0, 3, dtype=torch.long), torch.ones(2, 3, 5)).shape == (0, 5)
+    assert pool_mentions(torch.tensor([[0, 1, 1]]), torch.ones(2, 3, 5)).tolist() == [[0.0] * 5], "no words, no NaN"
 
 
 def test_word_shapes_tell_apart_what_an_uncased_encoder_cannot():

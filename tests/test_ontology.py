@@ -1,5 +1,7 @@
 """The graph of types: what is refused, look-ups, the soft loss's W, parts."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -33,6 +35,20 @@ def rows_of(weights: torch.Tensor, ontology: Ontology) -> dict[str, dict[str, fl
 def test_a_cycle_is_refused_and_its_types_are_named(parents, stuck):
     with pytest.raises(OntologyError, match=rf"'mine' has a cycle among \(or above\) \[{stuck}\]"):
         dag(**parents)
+
+
+def test_of_a_large_cycle_five_types_are_named():
+    with pytest.raises(OntologyError, match=r"\['a', 'b', 'c', 'd', 'e'\]: a type"):
+        dag(a="g", b="a", c="b", d="c", e="d", f="e", g="f")
+
+
+def test_a_thousand_levels_are_the_most():
+    def chain(levels: int) -> Ontology:
+        return Ontology("mine", [EntityType(str(i), parents=(str(i - 1),) if i else ()) for i in range(levels)])
+
+    assert max(chain(1000).depths) == 999
+    with pytest.raises(OntologyError, match="'mine' has 1,001 levels, down to '1000'; expected at most 1,000"):
+        chain(1001)
 
 
 def test_a_missing_parent_is_named_with_the_entry_to_add():
@@ -75,6 +91,15 @@ def test_an_unknown_type_is_answered_with_a_similar_one(source, lookup):
         OntologyError, match=r"'musem' is not a type of ontology 'src' \(10 types\); did you mean 'museum'"
     ):
         getattr(source, lookup)(argument)
+
+
+def test_of_similar_types_three_are_named():
+    with pytest.raises(OntologyError, match=r"; did you mean 'team\d' or 'team\d' or 'team\d'\?$"):
+        dag(team1="", team2="", team3="", team4="").index("team")
+
+
+def test_whether_a_type_is_there(source):
+    assert "museum" in source and "musem" not in source
 
 
 def test_an_unknown_type_like_no_other_gets_no_suggestion(source):
@@ -132,6 +157,26 @@ def test_edges_settle_a_parent_before_its_children_whatever_the_order_of_the_typ
     ]
 
 
+def below(ontology: Ontology, i: int) -> set[int]:
+    return {i}.union(*(below(ontology, child) for child in ontology.children[i]))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_types_below_a_type_stand_in_runs_no_two_of_which_touch(seed):
+    ontology = random_dag(25, seed)
+    order, runs = ontology.subtree_runs
+    assert sorted(order) == list(range(25))
+    for i in range(25):
+        assert {j for start, stop in runs[i] for j in order[start:stop]} == below(ontology, i)
+        assert all(start < stop for start, stop in runs[i])
+        assert all(stop < start for (_, stop), (start, _) in itertools.pairwise(runs[i]))
+    assert any(len(of_type) > 1 for of_type in runs)
+
+
+def test_in_a_tree_each_type_has_one_run(target):
+    assert [len(of_type) for of_type in target.subtree_runs[1]] == [1] * len(target)
+
+
 def test_most_specific_drops_every_ancestor_of_another_given_type(source):
     assert source.most_specific(["organization", "museum", "physical", "person"]) == ["person", "museum"]
     assert source.most_specific(source.closure(["artmuseum"])) == ["artmuseum"]
@@ -169,6 +214,11 @@ def test_soft_label_weights_of_the_tree_by_hand(target):
         "loc.city": {"loc.city": 1.0, "loc": 0.5},
         "loc.city.capital": {"loc.city.capital": 1.0, "loc.city": 0.5, "loc": 0.25},
     }
+
+
+def test_an_ancestor_earns_half_for_each_edge_unless_told(target):
+    assert torch.equal(target.soft_label_weights(), target.soft_label_weights(0.5))
+    assert all(map(torch.equal, target.soft_label_rows(), target.soft_label_rows(0.5)))
 
 
 def test_soft_label_weights_take_the_shortest_way_up_a_dag():

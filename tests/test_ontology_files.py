@@ -43,6 +43,13 @@ def test_reading_types_leaves_the_garbage_collector_as_it_was(tmp_path, source):
             gc.enable()
 
 
+def test_json_holds_letters_as_they_are(tmp_path):
+    Ontology("mine", [EntityType("a", "Übung")], "Köln").to_json(tmp_path / "o.json")
+    assert (tmp_path / "o.json").read_text(encoding="utf-8") == (
+        '{"name": "mine", "source": "Köln", "types": [\n{"id": "a", "label": "Übung", "parents": []}\n]}\n'
+    )
+
+
 def test_json_has_one_type_a_line(tmp_path, source):
     source.to_json(tmp_path / "o.json")
     assert len((tmp_path / "o.json").read_text(encoding="utf-8").splitlines()) == len(source) + 2
@@ -69,6 +76,10 @@ def test_the_digest_tells_parents_order_and_assignability_apart_but_not_labels(t
     assert Ontology("tgt", reversed(target.types)).digest != target.digest
 
 
+def test_the_digest_of_models_that_are_out_there_stays(source):
+    assert source.digest == "897adf5e50b4a046"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -80,6 +91,13 @@ def test_the_digest_tells_parents_order_and_assignability_apart_but_not_labels(t
         ('{"name": "x", "types": [{"id": "a", "parent": "b"}]}', r"type 'a' has unknown keys \['parent'\]"),
         ('{"name": "x", "types": [{"id": "a", "parents": "b"}]}', r"type 'a': parents must be a list of ids, got 'b'"),
         ('{"name": "x", "types": [{"id": "a", "parents": [["b"]]}]}', r"type 'a': parents must be a list of ids"),
+        (
+            '{"name": "x", "types": [{"id": "a", "label": 5}]}',
+            r"type 'a': expected texts, and assignable true or false",
+        ),
+        ('{"name": "x", "types": [{"id": "a", "assignable": 1}]}', r"type 'a': expected texts, and assignable true or"),
+        ('{"name": 5, "types": [{"id": "a"}]}', r"name and source must be texts, got 5 and ''"),
+        ('{"name": "x", "source": 5, "types": [{"id": "a"}]}', r"name and source must be texts, got 'x' and 5"),
         ('{"name": "x", "types": [{"id": "a", "parents": ["b"]}]}', r"type 'a' .* has the parent 'b'"),
     ],
 )
@@ -190,6 +208,9 @@ def test_a_table_may_say_the_ontologys_name(tmp_path):
     assert mine.name == "mine" and mine.types == named.types and Ontology.from_tsv(path, "other").name == "other"
     mine.to_tsv(tmp_path / "again.tsv")
     assert Ontology.from_tsv(tmp_path / "again.tsv").name == "mine"
+    path.write_text("# name: mine\nid\tlabel\nper\n\tB\n", encoding="utf-8")
+    with pytest.raises(OntologyError, match=r"my_types\.tsv:4: a type without an id"):
+        Ontology.from_tsv(path)
     path.write_text("# name: mine\nid\tparent\nper\t\n", encoding="utf-8")
     with pytest.raises(OntologyError, match=r"my_types\.tsv:2: expected a header"):
         Ontology.from_tsv(path)
