@@ -102,7 +102,7 @@ class Run:
 
     Args:
         seconds: by the clock, start included.
-        processor: seconds of all processes on a core; Ray's own are not counted.
+        processor: seconds of all processes on a core; those of several workers, and Ray's, are not counted.
         peak: MB of the resident set of the largest process.
         stages: seconds of each stage by the clock, whole ones.
         disk: MB of the records and of what lies in ``work`` until the end.
@@ -151,11 +151,12 @@ def report(runs: dict[Way, list[Run]], megabytes: float) -> dict[str, object]:
     medians = {way: statistics.median(run.seconds for run in of_way) for way, of_way in runs.items()}
     fewest = {way: min((w for w in runs if w.executor == way.executor), key=lambda w: w.workers) for way in runs}
     first = next(iter(runs.values()))[0]
-    local = {way: statistics.median(run.processor for run in runs[way]) for way in runs if way.executor == "local"}
+    alone = [way for way in runs if way.executor == "local" and way.workers == 1]
+    processor = {way: statistics.median(run.processor for run in runs[way]) for way in alone}
     return {
         "median_seconds": {str(way): round(seconds, 2) for way, seconds in medians.items()},
         "megabytes_per_second_per_core": {str(w): round(megabytes / s / w.workers, 2) for w, s in medians.items()},
-        "megabytes_per_processor_second": {str(way): round(megabytes / s, 2) for way, s in local.items()},
+        "megabytes_per_processor_second": {str(way): round(megabytes / s, 2) for way, s in processor.items()},
         "speedup": {str(way): round(medians[fewest[way]] / s, 2) for way, s in medians.items()},
         "peak_megabytes_of_a_process": {str(w): round(max(run.peak for run in v)) for w, v in runs.items()},
         "seconds_of_stages": {str(way): of_way[0].stages for way, of_way in runs.items()},
