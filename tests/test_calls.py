@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 from datasets import Dataset
 from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-from finener.decoding_finener import TypeDecoder
-from finener.ontology_finener import OntologyError
 from finener.pipeline_finener import FinenerPipeline
 
 import tiny
@@ -101,29 +98,6 @@ def test_top_k_gives_so_many_paths(pipe, source, target, head):
         numbers.append(sum(len(m["types"]) for m in found))
     assert numbers == sorted(set(numbers)), "each more brings more types"
     assert all(set(m["types"]) == set(ontology.ids) for m in ask(pipe, head=head, top_k=100))
-
-
-def test_what_stops_at_a_type_decides_who_is_best(source):
-    decoder = TypeDecoder(source, torch.device("cpu"))
-    scores = dict.fromkeys(source.ids, 0.01) | {"physical": 0.9, "person": 0.8, "artist": 0.1, "abstract": 0.3}
-    logits = torch.tensor([[scores[t] for t in source.ids]]).logit()
-    names = [set(row) for k in (1, 2, 3) for row in decoder.named(decoder.choose_best(logits, k))]
-    # By hand: at person stops .8 - .1, at abstract .3 - .01, at physical .9 - .8, at artist .1.
-    assert names == [
-        {"physical", "person"},
-        {"physical", "person", "abstract"},
-        {"physical", "person", "abstract"} | names[2],
-    ]
-    [likely] = decoder.named(decoder.choose_best(logits.exp().log(), 2, one_type=True))
-    assert {"physical", "person"} <= set(likely) and likely["physical"] >= likely["person"]
-    [museum] = decoder.named(decoder.choose_best(logits, 1, allowed=[source.index("museum")]))
-    assert set(museum) == set(source.closure(["museum"]))
-
-
-def test_none_of_the_allowed_types_is_assignable(target):
-    decoder = TypeDecoder(target, torch.device("cpu"))
-    with pytest.raises(OntologyError, match="none of the types that are asked for is assignable in ontology 'tgt'"):
-        decoder.choose_best(torch.zeros(1, len(target)), 1, allowed=[target.index("per.artist")])
 
 
 def test_both_heads_answer_in_one_call(pipe):

@@ -93,6 +93,13 @@ def test_sums_in_several_blocks_are_those_in_one(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(whole[:3], parts[:3], strict=True))
 
 
+def test_sums_that_drift_make_no_score_above_one(monkeypatch):
+    monkeypatch.setattr("finener.decoding_finener.finest", lambda device: torch.float32)  # as on Apple's GPUs
+    ontology = dag(root="", **{f"t{i}": "root" for i in range(150)})
+    scores = type_decoder(ontology, CPU).scores(random_logits(ontology, 0, 200, 0), one_type=True)
+    assert scores.max() == 1.0
+
+
 def test_the_constants_of_an_ontology_are_built_once(monkeypatch):
     built = []
     start = TypeDecoder.__init__
@@ -194,6 +201,49 @@ def test_choosing_a_path_does_not_end_at_a_type_that_is_not_assignable(target):
     scores = scores_of(target, **{"per": 0.9, "per.artist": 0.6, "per.artist.painter": 0.3})
     assert path(target, scores, "per.artist.painter", 0.5) == pytest.approx({"per": 0.9})
     assert list(path(target, scores, "per.artist.painter", 0.3)) == ["per", "per.artist", "per.artist.painter"]
+
+
+def test_what_stops_at_a_type_decides_who_is_best(source):
+    decoder = type_decoder(source, CPU)
+    scores = dict.fromkeys(source.ids, 0.01) | {"physical": 0.9, "person": 0.8, "artist": 0.1, "abstract": 0.3}
+    logits = torch.tensor([[scores[t] for t in source.ids]]).logit()
+    names = [set(row) for k in (1, 2, 3) for row in decoder.named(decoder.choose_best(logits, k))]
+    # By hand: at person stops .8 - .1, at abstract .3 - .01, at physical .9 - .8, at artist .1.
+    assert names == [
+        {"physical", "person"},
+        {"physical", "person", "abstract"},
+        {"physical", "person", "abstract"} | names[2],
+    ]
+    [likely] = decoder.named(decoder.choose_best(logits.exp().log(), 2, one_type=True))
+    assert {"physical", "person"} <= set(likely) and likely["physical"] >= likely["person"]
+    [museum] = decoder.named(decoder.choose_best(logits, 1, allowed=[source.index("museum")]))
+    assert set(museum) == set(source.closure(["museum"]))
+
+
+def test_none_of_the_allowed_types_is_assignable(target):
+    decoder = type_decoder(target, CPU)
+    with pytest.raises(OntologyError, match="none of the types that are asked for is assignable in ontology 'tgt'"):
+        decoder.choose_best(torch.zeros(1, len(target)), 1, allowed=[target.index("per.artist")])
+
+
+@pytest.mark.parametrize("one_type", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_types_are_those_at_which_most_stops_of_equal_ones_the_first(seed, one_type):
+    ontology = dense.random_dag(30, seed)
+    decoder, logits = type_decoder(ontology, CPU), random_logits(ontology, seed, 5, 0)
+    scores = decoder.scores(logits, one_type=one_type)
+    own = logits.float().softmax(1) if one_type else scores.clone()
+    for i, children in enumerate(() if one_type else ontology.children):
+        if children:
+            own[:, i] -= scores[:, list(children)].amax(1)
+    for allowed in (None, range(0, 30, 4)):
+        may_be = [i for i in range(30) if ontology.assignable[i] and (allowed is None or i in allowed)]
+        for k in (1, 3, 99):
+            found = decoder.named(decoder.choose_best(logits, k, one_type=one_type, allowed=allowed))
+            for mention, row in enumerate(found):
+                best = sorted(may_be, key=lambda i: (-own[mention, i].item(), i))[:k]
+                right = ontology.closure_indices(best)
+                assert row == {ontology.ids[i]: scores[mention, i].item() for i in right}
 
 
 def least_scores(ontology, threshold):
