@@ -50,6 +50,11 @@ def test_json_holds_letters_as_they_are(tmp_path):
     )
 
 
+def test_a_type_may_have_every_key():
+    entry = {"id": "a", "label": "A", "parents": [], "assignable": False, "description": "first"}
+    assert Ontology.from_dict({"name": "x", "types": [entry]}).types == (EntityType("a", "A", (), False, "first"),)
+
+
 def test_json_has_one_type_a_line(tmp_path, source):
     source.to_json(tmp_path / "o.json")
     assert len((tmp_path / "o.json").read_text(encoding="utf-8").splitlines()) == len(source) + 2
