@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 
 from finener.modeling_finener import FinenerForTokenClassification
 from finener.prediction.records import load_pipeline
+from finener.training import phases
 from finener.training.arguments import ArgumentError
 from finener.training.checkpoints import fault_of
 from finener.training.sharding import check_sharding, is_deepspeed
@@ -203,7 +204,12 @@ def test_the_script_runs_both_phases(launched):
 
 def test_deepspeed_takes_one_phase_at_a_time(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    assert not is_deepspeed()
+    # Without deepspeed transformers ends with this in its environment, and keeps half a config for the tests that follow.
+    with monkeypatch.context() as launched:
+        launched.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+        assert is_deepspeed()
+    monkeypatch.setattr(phases, "is_deepspeed", lambda: True)
     write_config(tmp_path)
     says(
         "^train_finener: DeepSpeed keeps the settings of the first phase: run each by itself, as with --phases pretrain$"
