@@ -253,7 +253,7 @@ def take_over(mutant: Mutant) -> None:
 
 
 NOTICED, LIVES = 1, 0
-MOST_MEMORY = 6 << 30
+MOST_MEMORY = 3 << 30
 
 
 def _try(mutant: Mutant | None, items: Sequence[pytest.Item], cpu_seconds: int, noticed_by: Any) -> None:

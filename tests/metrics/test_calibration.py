@@ -61,6 +61,11 @@ def test_types_are_calibrated_where_the_mention_is_right(target):
     assert mentions.gold == 3
 
 
+def test_a_sweep_goes_by_twentieths_up_to_nearly_one():
+    found = [row["threshold"] for row in sweep(items([0.5], [1]))]
+    assert found == pytest.approx([*np.arange(0, 0.96, 0.05), 0.99])
+
+
 def test_a_sweep_scores_what_is_left_above_each_threshold(target):
     pairs = pair_records(SCORED_GOLD, SCORED, target)
     rows = sweep(scored_types(pairs, target), (0.0, 0.4, 0.5, 0.8, 0.95))

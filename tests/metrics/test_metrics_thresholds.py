@@ -53,6 +53,25 @@ def test_strict_f1_by_hand(target):
     assert strict_f1(dev.of_documents([0, 2]), target, 0.5) == pytest.approx(2 * 1 / (1 + 2))
 
 
+def test_without_any_prediction_all_of_gold_is_missed(target):
+    gold, predicted = gold_and_predicted(target, [(["loc.city"], {}), (["loc"], {}), (["per"], {})])
+    dev = dev_scores(gold, predicted, target, is_path=False)
+    assert dev.scores.shape == dev.gold.shape == (0, len(target))
+    assert (dev.missed.tolist(), dev.gold_mentions.tolist()) == ([2, 1, 1], [1, 1, 1])
+    assert pair_f1(dev, target, 0.5) == strict_f1(dev, target, 0.5) == 0.0
+    nothing = dev.of_documents([])
+    assert pair_f1(nothing, target, 0.5) == strict_f1(nothing, target, 0.5) == 0.0
+
+
+def test_each_document_may_be_a_fold_and_the_draw_is_that_of_seed_zero(target):
+    scores = [0.1, 0.3, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95]
+    rows = [(["loc.city"] if n % 3 else ["loc"], {"loc": 1.0, "loc.city": score}) for n, score in enumerate(scores)]
+    dev = dev_scores(*gold_and_predicted(target, rows), target, is_path=True)
+    assert set(calibrate(dev, target, 0.5, "global", folds=9).held_out) == {"global"}
+    by_seed = [calibrate(dev, target, 0.5, "global", folds=3, seed=seed).held_out["global"] for seed in range(5)]
+    assert calibrate(dev, target, 0.5, "global", folds=3).held_out["global"] == by_seed[0] != by_seed[1]
+
+
 def test_a_threshold_may_be_best_for_whole_type_sets_and_not_for_pairs(target):
     # Cutting city and capital makes every loc whole, and costs each capital two types.
     rows = [(["loc"], {"loc": 0.9, "loc.city": 0.5})] * 2 + [(["loc.city.capital"], CITY | {"loc.city": 0.5})] * 3

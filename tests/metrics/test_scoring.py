@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 
 from finener.metrics import intervals
-from finener.metrics.breakdown import macro_over_types, scores_by_level, scores_by_training, scores_by_type, type_counts
+from finener.metrics.breakdown import (
+    level_counts,
+    macro_over_types,
+    scores_by_level,
+    scores_by_training,
+    scores_by_type,
+    type_counts,
+)
 from finener.metrics.counting import COUNTS, no_counts, training_counts
-from finener.metrics.intervals import bootstrap, paired_bootstrap
+from finener.metrics.intervals import bootstrap, bootstrap_parts, paired_bootstrap
 from finener.metrics.pairing import PairingError, pair_records
 from finener.metrics.scoring import Options, judge, record_counts, score
 from finener.ontology_finener import EntityType, Ontology
@@ -47,6 +54,19 @@ def test_every_level_and_type_worked_by_hand(target):
     # the 9 types in gold: per 1, politician 2/3, loc 1/2, city 1, five that were never right
     assert macro_over_types(counts)["f1"] == pytest.approx((1 + 2 / 3 + 1 / 2 + 1) / 9)
     assert macro_over_types(np.zeros((3, 3))) == {}
+
+
+def test_the_levels_of_the_records_add_up_to_those_of_all(target):
+    pairs = pair_records(GOLD, PREDICTED, target)
+    by_record = level_counts(pairs, target)
+    assert by_record[0].tolist() == [[3, 4, 2], [2, 2, 1], [0, 0, 0]]
+    levels = scores_by_level(type_counts(pairs, target), target)
+    assert by_record.sum(0).tolist() == [[row[name] for name in ("gold", "predicted", "hit")] for row in levels]
+
+
+def test_types_are_put_together_by_tens_of_training_mentions(target):
+    rows = scores_by_training(np.zeros((10, 3), int), np.zeros(10, int))
+    assert [(row["least"], row["most"]) for row in rows] == [(0, 0), (1, 9), (10, 99), (100, 999), (1000, None)]
 
 
 def test_types_by_training_mentions_worked_by_hand(target):
@@ -152,6 +172,18 @@ def test_pairing_sees_a_small_difference_that_single_intervals_hide():
     assert found == pytest.approx({"difference": 0.1, "low": 0.1, "high": 0.1, "p": 0.001})
     assert bootstrap(better, range(18))["mention_recall"][0] < bootstrap(worse, range(18))["mention_recall"][1]
     assert paired_bootstrap(worse, better, range(18))["mention_recall"]["difference"] == pytest.approx(-0.1)
+
+
+def test_scores_that_one_system_was_not_measured_by_are_not_compared():
+    found, nothing = detection_counts([(0, 2, 0)] * 4), detection_counts([(0, 0, 0)] * 4)
+    assert set(paired_bootstrap(found, found, range(4))) == {"mention_precision", "mention_recall", "mention_f1"}
+    assert paired_bootstrap(found, nothing, range(4)) == paired_bootstrap(nothing, found, range(4)) == {}
+
+
+def test_a_part_with_a_single_pair_has_an_interval():
+    counts = np.array([[[1, 0, 0], [0, 0, 0]]] * 2)  # gold has one pair in each record of the first part
+    counts[1] = 0
+    assert bootstrap_parts(counts, range(2), 50) == [(0.0, 0.0), None]
 
 
 def test_one_unit_or_unequal_records_are_an_error():

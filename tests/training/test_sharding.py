@@ -128,8 +128,8 @@ def launched(request, tmp_path_factory, encoder_folder) -> Path:
         finetune = {**FINETUNE, "model": "out/pretrained"}
         write_config(folder, per_device_train_batch_size=2, finetune=finetune)
     launch(request.param, folder, "work")
-    for phases in [("pretrain", "finetune")] if request.param == "fsdp" else [("pretrain",), ("finetune",)]:
-        launch(request.param, folder, "--phases", *phases, "--use_cpu", str(request.param == "fsdp"))
+    for names in [("pretrain", "finetune")] if request.param == "fsdp" else [("pretrain",), ("finetune",)]:
+        launch(request.param, folder, "--phases", *names, "--use_cpu", str(request.param == "fsdp"))
     return folder
 
 
