@@ -84,11 +84,12 @@ def test_softmax_paths_are_those_of_the_definition(seed):
                     assert row == pytest.approx(right, abs=1e-6)
 
 
-def test_sums_in_several_blocks_are_those_in_one(monkeypatch):
+@pytest.mark.parametrize("cells", [180, 10])  # of three mentions; of less than one
+def test_sums_in_several_blocks_are_those_in_one(monkeypatch, cells):
     ontology = dense.random_dag(60, 1)
     logits = random_logits(ontology, 0, 10, 0)
     whole = TypeDecoder(ontology, CPU).choose(logits, 0.3, one_type=True)
-    monkeypatch.setattr("finener.decoding_finener.BLOCK_CELLS", 180)  # three mentions
+    monkeypatch.setattr("finener.decoding_finener.BLOCK_CELLS", cells)
     parts = TypeDecoder(ontology, CPU).choose(logits, 0.3, one_type=True)
     assert all(torch.equal(a, b) for a, b in zip(whole[:3], parts[:3], strict=True))
 

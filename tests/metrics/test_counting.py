@@ -163,6 +163,13 @@ def test_given_mentions_strict_macro_and_micro_by_hand(source):
 def test_a_given_mention_without_predicted_types_is_all_missed(source):
     scores = scores_of_counts(add_counts([count_given([2], [], source)]))
     assert scores["given_strict"] == scores["given_macro_recall"] == scores["given_micro_f1"] == 0.0
+    assert scores["given_macro_precision"] == count_given([], [2], source)["given_macro_recall"] == 0.0
+
+
+def test_an_ancestor_earns_half_for_each_edge_unless_told(source):
+    gold, predicted = {"span": [source.index("artist")]}, {"span": [source.index("person")]}
+    assert count_typed(gold, predicted, source) == count_typed(gold, predicted, source, decay=0.5)
+    assert count_typed(gold, predicted, source)["credit_gold"] == 0.5
 
 
 # -------------------------------------------------------------------- sums

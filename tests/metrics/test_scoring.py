@@ -174,6 +174,25 @@ def test_pairing_sees_a_small_difference_that_single_intervals_hide():
     assert paired_bootstrap(worse, better, range(18))["mention_recall"]["difference"] == pytest.approx(-0.1)
 
 
+def test_p_is_twice_the_share_of_resamples_on_the_other_side():
+    better, worse = detection_counts([(1, 1, 1), (1, 1, 1)]), detection_counts([(1, 1, 0), (1, 1, 1)])
+    # The second record alone is drawn in a quarter of the resamples: then there is no difference.
+    assert paired_bootstrap(better, worse, range(2))["mention_f1"]["p"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_intervals_are_of_1000_resamples_of_seed_0_at_95_percent():
+    counts = detection_counts([(3, 3, i % 4) for i in range(9)])
+    told = {"resamples": 1000, "seed": 0, "level": 0.95}
+    assert bootstrap(counts, range(9)) == bootstrap(counts, range(9), **told)
+    assert bootstrap(counts, range(9)) != bootstrap(counts, range(9), seed=1)
+    parts = counts[:, None, :3]
+    assert bootstrap_parts(parts, range(9)) == bootstrap_parts(parts, range(9), **told)
+    assert bootstrap_parts(parts, range(9)) != bootstrap_parts(parts, range(9), seed=1)
+    other = detection_counts([(3, 3, i * i % 3) for i in range(9)])
+    assert paired_bootstrap(counts, other, range(9)) == paired_bootstrap(counts, other, range(9), **told)
+    assert paired_bootstrap(counts, other, range(9)) != paired_bootstrap(counts, other, range(9), seed=1)
+
+
 def test_scores_that_one_system_was_not_measured_by_are_not_compared():
     found, nothing = detection_counts([(0, 2, 0)] * 4), detection_counts([(0, 0, 0)] * 4)
     assert set(paired_bootstrap(found, found, range(4))) == {"mention_precision", "mention_recall", "mention_f1"}
