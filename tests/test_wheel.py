@@ -17,6 +17,7 @@ ROOMS = ("data_scripts", "export", "metrics", "prediction", "publishing", "train
 DATA = (
     "model_card.md",
     "configs/*.yaml",
+    "configs/accelerate/*.yaml",
     "data_scripts/corpora/*.md",
     "data_scripts/silver/report.html",
     "examples/aida_sample/*",
