@@ -5,7 +5,6 @@ import torch
 import torchcrf
 from torch import Tensor
 
-from finener.decoding_finener import finest
 from finener.layers_finener import B, I, LinearChainCRF, O, spans_of_tags
 
 LENGTHS = (5, 3, 1, 0, 2, 4) * 5  # words of each record of the batch
@@ -263,4 +262,3 @@ def test_span_probabilities_are_made_in_what_the_device_has(crf, batch, monkeypa
     long, mask = 30 * torch.randn(2, 300, 3, generator=torch.Generator().manual_seed(7)), torch.ones(2, 300) > 0
     found = crf.span_probabilities(long, mask, spans_of_tags(crf.decode(long, mask)))
     assert found.max() == 1.0, "sums that drift make no probability above 1"
-    assert finest(torch.device("mps")) == torch.float32 and finest(torch.device("cpu")) == torch.float64

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from finener.decoding_finener import ChosenTypes, TypeDecoder, read_threshold, type_decoder
+from finener.decoding_finener import ChosenTypes, TypeDecoder, finest, read_threshold, type_decoder
 from finener.ontology_finener import EntityType, Ontology, OntologyError
 
 import dense_decoding as dense
@@ -92,6 +92,10 @@ def test_sums_in_several_blocks_are_those_in_one(monkeypatch, cells):
     monkeypatch.setattr("finener.decoding_finener.BLOCK_CELLS", cells)
     parts = TypeDecoder(ontology, CPU).choose(logits, 0.3, one_type=True)
     assert all(torch.equal(a, b) for a, b in zip(whole[:3], parts[:3], strict=True))
+
+
+def test_long_sums_are_made_in_what_the_device_has():
+    assert finest(torch.device("mps")) == torch.float32 and finest(CPU) == torch.float64
 
 
 def test_sums_that_drift_make_no_score_above_one(monkeypatch):
