@@ -57,6 +57,13 @@ def test_what_a_perfect_soft_model_says_leads_to_the_gold_type_and_its_path(targ
     assert found == pytest.approx({"per": 1.0, "per.politician": 0.6}, abs=0.1)
 
 
+def test_types_count_that_are_said_with_the_least_probability_and_not_those_below(target, monkeypatch):
+    monkeypatch.setattr("finener.decoding_finener.LEAST_PROBABILITY", 0.125)
+    said = row_of(target, **{"per": 0.765625, "loc": 0.125, "org": 0.109375})  # sums of powers of two: exact
+    found = gold_probabilities(said, w_of(target, 0.0)[1])
+    assert found[0, [target.index(t) for t in ("per", "loc", "org")]].tolist() == pytest.approx([0.765625, 0.125, 0.0])
+
+
 def test_without_soft_loss_the_path_of_the_highest_expected_f1_is_chosen(target):
     """Expected F1 by hand: loc alone 2 · .6 / (1 + 1.9), capital 2 · (.6 + .55 + .3) / (3 + 1.9), per 2 · .4 / (1 + 1.9)."""
     said = row_of(target, **{"per": 0.4, "loc": 0.05, "loc.city": 0.25, "loc.city.capital": 0.3})

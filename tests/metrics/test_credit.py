@@ -100,6 +100,12 @@ def test_a_bad_credit_file_is_an_error_that_says_where(tmp_path, name, content, 
         read_credit(write(tmp_path / name, content), small_tree())
 
 
+def test_a_matrix_that_is_a_pickle_is_refused(tmp_path):
+    np.save(tmp_path / "w.npy", np.eye(3).astype(object), allow_pickle=True)
+    with pytest.raises(CreditError, match=r"w\.npy: not a \.npy file of numbers"):
+        read_credit(tmp_path / "w.npy", small_tree())
+
+
 def test_a_matrix_of_another_shape_is_an_error(tmp_path):
     np.save(tmp_path / "w.npy", np.eye(4))
     with pytest.raises(CreditError, match="expected 3 × 3 numbers, one row and column for each type, found 4 × 4"):

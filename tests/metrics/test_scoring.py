@@ -16,7 +16,7 @@ from finener.metrics.breakdown import (
     scores_by_type,
     type_counts,
 )
-from finener.metrics.counting import COUNTS, no_counts, training_counts
+from finener.metrics.counting import COUNTS, count_end_to_end, count_typing, no_counts, training_counts
 from finener.metrics.intervals import bootstrap, bootstrap_parts, paired_bootstrap
 from finener.metrics.pairing import PairingError, pair_records
 from finener.metrics.scoring import Options, judge, record_counts, score
@@ -135,8 +135,9 @@ def test_the_seed_decides_the_interval_and_the_block_size_does_not(monkeypatch):
     counts, units = detection_counts(rows), range(20)
     first = bootstrap(counts, units, 200, seed=1)
     assert bootstrap(counts, units, 200, seed=1) == first != bootstrap(counts, units, 200, seed=2)
-    monkeypatch.setattr(intervals, "ROWS_AT_ONCE", 60)
-    assert bootstrap(counts, units, 200, seed=1) == first
+    for rows_at_once in (60, 5):
+        monkeypatch.setattr(intervals, "ROWS_AT_ONCE", rows_at_once)
+        assert bootstrap(counts, units, 200, seed=1) == first
 
 
 def test_records_of_one_document_stay_together():
@@ -203,6 +204,8 @@ def test_a_part_with_a_single_pair_has_an_interval():
     counts = np.array([[[1, 0, 0], [0, 0, 0]]] * 2)  # gold has one pair in each record of the first part
     counts[1] = 0
     assert bootstrap_parts(counts, range(2), 50) == [(0.0, 0.0), None]
+    single = [bootstrap_parts(counts, range(2), 1, seed)[0] for seed in range(40)]
+    assert set(single) == {(0.0, 0.0), None} and single.count(None) < 20, "a quarter of the resamples draw no pair"
 
 
 def test_one_unit_or_unequal_records_are_an_error():
@@ -270,6 +273,22 @@ def test_exactly_the_gold_mentions_are_suspicious(target):
     perfect = judge(GOLD, GOLD, target)
     assert "exactly the gold ones" in perfect.notes[0]
     assert set(score(perfect, Options(resamples=0))["scores"].values()) == {1.0}
+
+
+def test_a_record_without_a_document_is_one(target):
+    alone = {key: value for key, value in GOLD[0].items() if key != "doc_id"}
+    assert [pair_records([gold], PREDICTED, target)[0].doc_id for gold in (GOLD[0], alone)] == ["d1", "a"]
+
+
+def test_an_ancestor_earns_half_for_each_edge_unless_told(target):
+    pair = pair_records(GOLD, PREDICTED, target)[1]
+    assert count_end_to_end(pair, target) == count_end_to_end(pair, target, decay=0.5)
+    assert count_end_to_end(pair, target) != count_end_to_end(pair, target, decay=0.4)
+
+
+def test_untyped_records_count_for_no_types(target):
+    (pair,) = pair_records([record("a", {ANN: []}, typed=False)], PREDICTED, target)
+    assert count_typing(pair, target) == no_counts()
 
 
 def test_predictions_without_gold_are_counted(target):
