@@ -266,7 +266,7 @@ def _try(mutant: Mutant | None, items: Sequence[pytest.Item], cpu_seconds: int, 
     if mutant is not None:
         try:
             take_over(mutant)
-        except Exception:
+        except Exception:  # of any kind: a file that can't even be imported is noticed by every test
             os._exit(NOTICED)
     for place, item in enumerate(items):
         following = items[place + 1] if place + 1 < len(items) else None

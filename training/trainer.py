@@ -128,9 +128,7 @@ class FinenerTrainer(PushingTrainer):
             **kwargs,
         )
         check_sharding(self.accelerator, model)
-        if (
-            self.is_fsdp_enabled
-        ):  # which would move it later, when stored states and the memory of source types are made
+        if self.is_fsdp_enabled:  # it would move the model after stored states and the memory of source types are made
             model.to(self.args.device)
         self.unpredictable = self._count_unpredictable()
         self.loss_weights = torch.tensor([weights[part] for part in TRAINED_PARTS])
