@@ -6,7 +6,7 @@ read with the same encoder but spaCy; what a peer puts above it has random weigh
 as finener. docs/performance.md tells more. Environments are made once, below --work, from PyPI. A benchmark that was stopped goes on with
 the round that it was in; --fresh begins anew. Writes results/bench_peers.json.
 
-Usage: python benchmarks/peer_speed.py --model outputs/quickstart_pretrained [--parts inference training crf] [--runs 5] [--fresh]
+Usage: python benchmarks/peer_speed.py --model outputs/quickstart_pretrained [--parts inference loading training crf] [--runs 5] [--fresh]
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import platform
 import random
 import shlex
+import shutil
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +53,7 @@ class Benchmark:
     def __init__(self, args: argparse.Namespace, stack: ExitStack):
         self.args, self.stack = args, stack
         self.labels = [t.label for t in Ontology.from_json(ROOT / "ontologies" / "figer.json").types]
+        self.names = list(dict.fromkeys(self.labels))[: max(GLINER_LABELS)]  # GLiNER's
         self.own = len(FinenerConfig.from_pretrained(args.model).ontology)
         self.sizes = sorted({*args.types, self.own})
         self.encoder = encoder_path(args.encoder)
@@ -66,36 +68,71 @@ class Benchmark:
             Peer(python, f"run_{name}", settings, self.args.work / "logs" / f"{part}-{name}.log")
         )
         self.versions[name] = peer.versions
-        print(f"{part}: {name} is ready", flush=True)
         return peer
+
+    def readers(self, part: str, types: Sequence[int] = ()) -> dict[str, Peer]:
+        """Workers that read texts, finener's with other numbers of types too; the peers' find about as many mentions as finener."""
+        own = self.start("finener", part, folder=str(self.args.model), types=types)
+        mentions = own.ask("read", types=self.own, texts=self.texts, batch_size=BATCH)["mentions"]
+        given = {"encoder": self.encoder, "texts": self.texts, "mentions": mentions}
+        workers = {"finener": own, "spanmarker": self.start("spanmarker", part, labels=self.labels, **given)}
+        workers["gliner"] = self.start("gliner", part, labels=self.names, numbers=GLINER_LABELS, **given)
+        workers["spacy"] = self.start("spacy", part, labels=self.labels, texts=self.texts)
+        print(f"{part}: all systems are ready", flush=True)
+        return workers
 
     def inference(self) -> dict[System, Way]:
         """Texts to answers."""
-        finener = self.start("finener", "inference", model=str(self.args.model), types=self.sizes)
-        mentions = finener.ask("read", types=self.own, texts=self.texts, batch_size=BATCH)["mentions"]
-        given = {"encoder": self.encoder, "texts": self.texts, "mentions": mentions}
-        spanmarker = self.start("spanmarker", "inference", labels=self.labels, **given)
-        names = list(dict.fromkeys(self.labels))[: max(GLINER_LABELS)]
-        gliner = self.start("gliner", "inference", labels=names, numbers=GLINER_LABELS, **given)
-        spacy = self.start("spacy", "inference", labels=self.labels, texts=self.texts)
+        workers = self.readers("inference", [size for size in self.sizes if size != self.own])
 
-        def way(peer: Peer, name: str = "read", **asked: Any) -> Callable[[], dict[str, float]]:
-            return lambda: self.read(peer, name, **asked)
+        def way(worker: str, name: str = "read", **asked: Any) -> Way:
+            return lambda: self.read(workers[worker], name, **asked)
 
         return {
-            (ENCODER, None): way(finener, "encoder"),
-            **{("finener", size): way(finener, types=size) for size in self.sizes},
-            (SPANMARKER, len(self.labels)): way(spanmarker),
-            **{("GLiNER", n): way(gliner, labels=n) for n in GLINER_LABELS},
-            ("spaCy", len(self.labels)): way(spacy),
+            (ENCODER, None): way("finener", "encoder"),
+            **{("finener", size): way("finener", types=size) for size in self.sizes},
+            (SPANMARKER, len(self.labels)): way("spanmarker"),
+            **{("GLiNER", n): way("gliner", labels=n) for n in GLINER_LABELS},
+            ("spaCy", len(self.labels)): way("spacy"),
         }
 
     def read(self, peer: Peer, way: str, **asked: Any) -> dict[str, float]:
-        """Seconds of all texts and of one sentence, and how many mentions were found."""
+        """Seconds of all texts in batches and one by one, and of one sentence; and how many mentions were found."""
         whole = peer.ask(way, texts=self.texts, batch_size=BATCH, **asked)
+        single = peer.ask(way, texts=self.texts, batch_size=1, **asked)["seconds"]
         ones = [peer.ask(way, texts=[SENTENCE], batch_size=1, **asked)["seconds"] for _ in range(TIMES_ONE)]
         found = {"mentions": whole["mentions"]} if "mentions" in whole else {}
-        return {"texts": whole["seconds"], "sentence": statistics.median(ones), **found}
+        return {"texts": whole["seconds"], "one_by_one": single, "sentence": statistics.median(ones), **found}
+
+    def loading(self) -> dict[System, Way]:
+        """Fresh processes, which load a saved model and read the texts."""
+        read = {"finener": {"types": self.own}, "gliner": {"labels": len(self.names)}}
+        saved: dict[str, dict[str, Any]] = {}
+        for name, worker in self.readers("loading").items():
+            folder = self.args.work / "models" / name
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            told = worker.ask("save", folder=str(folder))
+            saved[name] = {"folder": str(folder), **({"labels": self.names, **told} if name == "gliner" else {})}
+
+        def way(name: str) -> Way:
+            return lambda: self.load(name, saved[name], read.get(name, {}))
+
+        return {
+            ("finener", self.own): way("finener"),
+            (SPANMARKER, len(self.labels)): way("spanmarker"),
+            ("GLiNER", len(self.names)): way("gliner"),
+            ("spaCy", len(self.labels)): way("spacy"),
+        }
+
+    def load(self, name: str, settings: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, float]:
+        """Seconds of loading a model, and the megabytes that its process held at most, and that its files take."""
+        peer = self.start(name, "loading", **settings)
+        with peer:
+            peer.ask("read", texts=self.texts, batch_size=BATCH, **asked)
+            held = peer.ask("memory")["megabytes"]
+        files = sum(path.stat().st_size for path in Path(settings["folder"]).rglob("*") if path.is_file())
+        return {"loading": peer.seconds, "megabytes": held, "on_disk": files / 1e6}
 
     def training(self) -> dict[System, Way]:
         """Steps of training, as seconds of a sentence."""
@@ -166,10 +203,26 @@ def inference_rows(rounds: Sequence[Round], bench: Benchmark) -> list[dict[str, 
             "system": system[0],
             "types": system[1],
             "words_per_second": round(n_words / told["texts"], 1),
+            "words_per_second_one_by_one": round(n_words / told["one_by_one"], 1),
             "milliseconds_of_a_sentence": round(1000 * told["sentence"], 2),
             "mentions": told.get("mentions"),
             "finener_times_as_fast": round(ratio(rounds, system, own, "texts"), 2),
+            "finener_times_as_fast_one_by_one": round(ratio(rounds, system, own, "one_by_one"), 2),
             "finener_times_as_fast_on_a_sentence": round(ratio(rounds, system, own, "sentence"), 2),
+        }
+        for system, told in medians(rounds).items()
+    ]
+
+
+def loading_rows(rounds: Sequence[Round], bench: Benchmark) -> list[dict[str, Any]]:
+    """Seconds and megabytes of each system."""
+    return [
+        {
+            "system": system[0],
+            "types": system[1],
+            "loading_seconds": round(told["loading"], 2),
+            "megabytes_at_most": round(told["megabytes"]),
+            "megabytes_on_disk": round(told["on_disk"], 1),
         }
         for system, told in medians(rounds).items()
     ]
@@ -204,7 +257,7 @@ def crf_rows(rounds: Sequence[Round], bench: Benchmark) -> list[dict[str, Any]]:
     ]
 
 
-PARTS = {"inference": inference_rows, "training": training_rows, "crf": crf_rows}
+PARTS = {"inference": inference_rows, "loading": loading_rows, "training": training_rows, "crf": crf_rows}
 
 
 def run_part(part: str, args: argparse.Namespace, kept: Kept) -> dict[str, Any]:
@@ -214,9 +267,9 @@ def run_part(part: str, args: argparse.Namespace, kept: Kept) -> dict[str, Any]:
         bench = Benchmark(args, stack)
         if len(told["rounds"]) < args.runs:
             told["load"].append(round(os.getloadavg()[0], 1))
-            ways = {"inference": bench.inference, "training": bench.training, "crf": bench.crf}[part]()
+            ways = getattr(bench, part)()
             told["versions"] = bench.versions
-            take_turns(part, ways, args.runs, kept, warm_up=part != "training")  # there steps are left out instead
+            take_turns(part, ways, args.runs, kept, warm_up=part in ("inference", "crf"))
             told["load"].append(round(os.getloadavg()[0], 1))
             kept.save()
         rows = PARTS[part](told["rounds"], bench)

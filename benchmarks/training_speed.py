@@ -1,8 +1,9 @@
-"""How many sentences a second a model is trained on, and in how much of the GPU's memory.
+"""How many sentences a second a model is trained on, and in how much memory: the GPU's where there is one, else the process's.
 
-Ways to train: with a frozen encoder whose states are stored, with a frozen encoder that reads every sentence anew, and with a free one;
-each with every number of types. Types that the shipped ontology lacks are added below its leaves. The steps of a way are timed in several
-runs, interleaved with those of the others; its figure is the median step. Writes results/bench_training_DEVICE.json.
+Ways to train: with a frozen encoder whose states are stored, with a frozen encoder that reads every sentence anew, with a free one, and
+with a free one whose states are computed again for the gradient; each with every number of types. Types that the shipped ontology lacks are
+added below its leaves. Each run is a fresh process, and runs of the ways take turns; a way's figure is its median step. Without a GPU, time
+is the processor's on one thread. Writes results/bench_training_DEVICE.json.
 
 Usage: python benchmarks/training_speed.py --encoder outputs/encoders/all-mpnet-base-v2 --records outputs/experiments/data/wikipedia
            [--types 8295 68423] [--ways stored frozen free] [--bf16] [--compile] [--batch_size 32] [--steps 40] [--runs 3]
@@ -12,17 +13,22 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
+import os
 import platform
+import re
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, TrainerCallback
 
 from finener.benchmarks.type_counts import widen
 from finener.data_scripts.record_files import read_records, record_files
@@ -38,23 +44,34 @@ WAYS = {
     "stored": {"freeze": "encoder", "cache_encoder_states": True},
     "frozen": {"freeze": "encoder", "cache_encoder_states": False},
     "free": {"freeze": "nothing"},
+    "checkpointed": {"freeze": "nothing", "gradient_checkpointing": True},
 }
 KNOBS = {"mention_state": "lstm+encoder", "lstm_layers": 1, "lstm_hidden_size": 128}
-WARM_UP = 5  # steps of a run that do not count
+COUNTED, WARM_UP = 3, 5  # steps of a run whose operations are counted, and that are not timed
 
 
 class StepTimes(TrainerCallback):
-    """The seconds of each step after the first few, by a clock."""
+    """The seconds of each step after the first few, by a clock; and what the first steps multiply and add."""
 
     def __init__(self, clock: Callable[[], float]):
         self.clock = clock
         self.times: list[float] = []
         self.before = 0.0
+        self.counter = FlopCounterMode(display=False)  # a multiplication and an addition are two
+        self.flops = 0.0  # of a step, on average
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer."""
+        if state.global_step < COUNTED:
+            self.counter.__enter__()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the trainer."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
+        if state.global_step <= COUNTED:
+            self.counter.__exit__(None, None, None)
+            self.flops += self.counter.get_total_flops() / COUNTED
         now = self.clock()
         if state.global_step > WARM_UP:
             self.times.append(now - self.before)
@@ -69,8 +86,8 @@ def train(
     args: argparse.Namespace,
     folder: Path,
     clock: Callable[[], float] = time.perf_counter,
-) -> tuple[list[float], float | None]:
-    """The seconds of each step of a run, and the gigabytes of the GPU that it took at most."""
+) -> tuple[list[float], float]:
+    """The seconds of each step of a run, and the floating-point operations of one."""
     model = FinenerForTokenClassification.from_encoder(
         encoder, ontology, start="random", encoder_layers=[-1, args.layer], **KNOBS
     )
@@ -89,29 +106,58 @@ def train(
         load_best_model_at_end=False,
         disable_tqdm=True,
     )
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
     FinenerTrainer(model, settings, train_dataset=records, callbacks=[timer]).train()
-    return timer.times, torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None
+    return timer.times, timer.flops
+
+
+def gigabytes_at_most() -> float:
+    """Of the GPU where there is one, else of this process (Linux tells it)."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 / 1e9
+
+
+def train_apart(
+    way: str, types: int, records: Sequence[dict], args: argparse.Namespace
+) -> tuple[list[float], float, float]:
+    """A run in a process of its own: its steps' seconds, the operations of one, and the process's gigabytes at most."""
+    clock = time.perf_counter
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
+        clock = time.process_time
+    ontology = widen(Ontology.from_json(ROOT / "ontologies" / "yago.json"), types)
+    with TemporaryDirectory() as folder:
+        return *train(args.encoder, ontology, way, records, args, Path(folder), clock), gigabytes_at_most()
 
 
 def measure(records: Sequence[dict], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row for each way and number of types."""
-    yago = Ontology.from_json(ROOT / "ontologies" / "yago.json")
-    cells = list(itertools.product(args.ways, (widen(yago, size) for size in args.types)))
-    times: dict[tuple[str, int], list[float]] = {(way, len(ontology)): [] for way, ontology in cells}
-    memory: dict[tuple[str, int], float | None] = {}
-    with TemporaryDirectory() as folder:
-        for _ in range(args.runs):
-            for way, ontology in cells:
-                own, memory[way, len(ontology)] = train(args.encoder, ontology, way, records, args, Path(folder))
-                times[way, len(ontology)] += own
-    for (way, size), seconds in times.items():
+    times: dict[tuple[str, int], list[float]] = {cell: [] for cell in itertools.product(args.ways, args.types)}
+    flops, memory = dict.fromkeys(times, 0.0), dict.fromkeys(times, 0.0)
+    spawn = multiprocessing.get_context("spawn")
+    for _, (way, types) in itertools.product(range(args.runs), times):
+        with ProcessPoolExecutor(1, mp_context=spawn) as process:
+            seconds, flops[way, types], taken = process.submit(train_apart, way, types, records, args).result()
+        times[way, types] += seconds
+        memory[way, types] = max(memory[way, types], taken)
+        print(f"{way}, {types:,} types: {1000 * statistics.median(seconds):.0f} ms a step", flush=True)
+    for (way, types), seconds in times.items():
         step = statistics.median(seconds)
-        row = {"way": way, "types": size, "milliseconds_per_step": round(1000 * step, 2)}
-        row["sentences_per_second"] = round(args.batch_size / step, 1)
-        yield row | ({"gpu_gigabytes": round(memory[way, size], 2)} if memory[way, size] is not None else {})
+        yield {
+            "way": way,
+            "types": types,
+            "milliseconds_per_step": round(1000 * step, 2),
+            "sentences_per_second": round(args.batch_size / step, 1),
+            "gigaflops_per_step": round(flops[way, types] / 1e9, 1),
+            "gpu_gigabytes" if torch.cuda.is_available() else "gigabytes": round(memory[way, types], 2),
+        }
+
+
+def size_of(encoder: str) -> dict[str, Any]:
+    """What kind of encoder it is."""
+    config = AutoConfig.from_pretrained(encoder)
+    return {name: getattr(config, name) for name in ("model_type", "num_hidden_layers", "hidden_size")}
 
 
 def parse() -> argparse.Namespace:
@@ -134,6 +180,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Command line: see the module's docstring."""
     args, is_gpu = parse(), torch.cuda.is_available()
+    load = os.getloadavg()[0]
     needed = args.batch_size * (args.steps + WARM_UP)
     records = list(itertools.islice(read_records(record_files([args.records], "train")), needed))
     rows = []
@@ -142,8 +189,10 @@ def main() -> None:
         rows.append(row)
     results = {
         "command": told_command(["benchmarks/training_speed.py", *sys.argv[1:]]),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads"
-        + (f", {torch.cuda.get_device_name()}" if is_gpu else ""),
+        "machine": f"{platform.machine()}, {torch.cuda.get_device_name() if is_gpu else '1 thread'}",
+        "other_work": f"load of the machine {load:.1f} before and {os.getloadavg()[0]:.1f} after",
+        "encoder": size_of(args.encoder),
+        "runs": args.runs,
         "versions": versions(),
         "data": {"records": data_hash(records), "number": len(records)},
         "rows": rows,

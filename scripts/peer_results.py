@@ -27,6 +27,8 @@ def reading_table(results: Mapping[str, Any]) -> str:
             _number(row["types"]),
             _number(row["words_per_second"]),
             f"{row['finener_times_as_fast']:.2f} ×",
+            _number(row["words_per_second_one_by_one"]),
+            f"{row['finener_times_as_fast_one_by_one']:.2f} ×",
             f"{row['milliseconds_of_a_sentence']:.1f} ms",
             f"{row['finener_times_as_fast_on_a_sentence']:.2f} ×",
             _number(row["mentions"]),
@@ -34,8 +36,24 @@ def reading_table(results: Mapping[str, Any]) -> str:
         for row in results["inference"]["rows"]
     ]
     finener = f"finener with {results['own_types']:,} types is"
-    header = ["", "types", "words/s at batch 32", f"{finener} … as fast", "one sentence", "on it, … as fast"]
+    header = ["", "types", "words/s at batch 32", f"{finener} … as fast"]
+    header += ["words/s at batch 1", "… as fast", "one sentence", "… as fast"]
     return table([*header, "mentions"], rows)
+
+
+def loading_table(results: Mapping[str, Any]) -> str:
+    """What each system takes from its folder on."""
+    rows = [
+        [
+            row["system"],
+            _number(row["types"]),
+            f"{row['loading_seconds']:.1f} s",
+            f"{row['megabytes_at_most']:,} MB",
+            f"{row['megabytes_on_disk']:,.0f} MB",
+        ]
+        for row in results["loading"]["rows"]
+    ]
+    return table(["", "types", "loading", "memory at most", "on disk"], rows)
 
 
 def training_table(results: Mapping[str, Any]) -> str:
@@ -71,6 +89,7 @@ def tags_table(results: Mapping[str, Any]) -> str:
 
 TABLES = {
     "inference": ("Reading, {number} sentences", reading_table),
+    "loading": ("A fresh process, which loads the model and reads these sentences", loading_table),
     "training": ("Training, steps of 32 sentences", training_table),
     "crf": ("Tags and types, 32 sentences of 28 words with 96 mentions", tags_table),
 }

@@ -21,6 +21,14 @@ from finener.scripts.feedback import score_rows as feedback_scores
 from finener.scripts.feedback import work_rows as feedback_work
 from finener.scripts.figures import peer_figures
 from finener.scripts.peer_results import peer_tables
+from finener.scripts.speed_tables import (
+    SPEED_TRIALS,
+    inference_tables,
+    memory_table,
+    ontologies_table,
+    speed_trial_tables,
+    training_speed_table,
+)
 
 # What `make quickstart` leaves, and where its figures are kept.
 TAKEN = {
@@ -209,68 +217,6 @@ def stock_table(runs: list[dict]) -> str:
     )
 
 
-def inference_table(results: dict) -> str:
-    """Words a second, latency, memory and loading of each number of types, beside the encoder alone."""
-    throughput = {(row["types"], row["batch_size"]): row for row in results["rows"]}
-    single = {row["types"]: row for row in results["one_sentence"]}
-    fresh = {row["types"]: row for row in results.get("fresh_process", [])}
-    sizes = sorted({size for _, size in throughput})
-    rows = []
-    for types, one in single.items():
-        row = [f"{types:,}" if types else "the encoder alone"]
-        for size in sizes:
-            told = throughput[types, size]
-            row.append(f"{told['words_per_second']:,.0f} ({told['of_the_encoder']:.2f})")
-        row.append(f"{one['milliseconds']:.1f} ms ({one['times_the_encoder']:.2f} ×)")
-        if fresh:
-            own = fresh.get(types)
-            row += [f"{own['megabytes_at_most']:,} MB", f"{own['loading_seconds']:.1f} s"] if own else ["", ""]
-        rows.append(row)
-    batches = [f"words/s at batch {size} (of the encoder's)" for size in sizes]
-    header = ["types", *batches, "one sentence (of the encoder's)", *(["memory at most", "loading"] if fresh else [])]
-    return table(header, rows)
-
-
-def inference_tables(name: str, results: dict) -> str:
-    """The speed of inference as it is, and as it was where that was measured; ``name``: of the file in results/."""
-    encoder, before = results["encoder"], results.get("before")
-    told = (
-        f"\n{inference_table(results)}\n\nAn encoder of type {encoder['model_type']} with {encoder['num_hidden_layers']} layers of "
-        f"{encoder['hidden_size']}, {results['data']['number']} sentences, medians of {results['runs']} interleaved runs "
-        f"([results/{name}.json](../results/{name}.json); {results['other_work']}).\n"
-    )
-    return told + (f"\nBefore, at commit {before['commit']}:\n\n{inference_table(before)}\n" if before else "")
-
-
-def training_speed_table(results: dict) -> str:
-    """Steps, sentences a second and memory of each way to train."""
-    rows = [
-        [
-            row["way"],
-            f"{row['types']:,}",
-            f"{row['milliseconds_per_step']:.1f}",
-            f"{row['sentences_per_second']:.0f}",
-            *([f"{row['gpu_gigabytes']:.2f} GB"] if "gpu_gigabytes" in row else []),
-        ]
-        for row in results["rows"]
-    ]
-    header = ["encoder", "types", "milliseconds a step", "sentences a second", "GPU memory at most"]
-    return f"\n{table(header[: len(rows[0])], rows)}\n\n{results['machine']}; torch {results['versions']['torch']}.\n"
-
-
-def ontologies_table(results: dict) -> str:
-    """Milliseconds of reading and closing, by the number of types."""
-    sizes = sorted({row["types"] for row in results["rows"]})
-    told = {(row["part"], row["types"]): f"{row['milliseconds']:,.0f} ms" for row in results["rows"]}
-    rows = [[part, *(told[part, size] for size in sizes)] for part in dict.fromkeys(part for part, _ in told)]
-    chosen = results["calibration"]
-    return (
-        f"\n{table(['', *(f'{size:,} types' for size in sizes)], rows)}\n\n{results['closures']:,} closures; medians of {results['runs']} "
-        f"runs in fresh processes ([results/bench_ontologies.json](../results/bench_ontologies.json); {results['other_work']}). Choosing "
-        f"thresholds of {chosen['types']:,} types by {chosen['mentions']:,} mentions takes {chosen['seconds']:.0f} seconds.\n"
-    )
-
-
 def fill(text: str, marker: str, content: str) -> str:
     """Puts content between ``<!-- marker -->`` and the next ``<!-- /… -->``."""
     pattern = re.compile(rf"(<!-- {re.escape(marker)} -->\n).*?(<!-- /\w+ -->)", re.DOTALL)
@@ -305,12 +251,23 @@ def written_pages(root: Path) -> dict[Path, str]:
         ),
         ("bench_peers", "performance", "results:peers", peer_tables),
         ("bench_ontologies", "performance", "results:ontologies", ontologies_table),
-        ("bench_training_gpu", "performance", "results:training_speed", training_speed_table),
+        ("bench_memory", "performance", "results:memory", memory_table),
+        *(
+            (name, "performance", name.replace("bench_", "results:"), partial(training_speed_table, name))
+            for name in ("bench_training_gpu", "bench_training_cpu", "bench_training_base")
+        ),
     ):
         path, shown = root / "results" / f"{name}.json", root / "docs" / f"{page}.md"
         if path.is_file():
             told = json.loads(path.read_text(encoding="utf-8"))
             pages[shown] = fill(pages.get(shown) or shown.read_text(encoding="utf-8"), marker, show(told))
+    speed, shown = root / "results" / "speed_trials.json", root / "docs" / "performance.md"
+    if speed.is_file():
+        told = json.loads(speed.read_text(encoding="utf-8"))
+        for marker, kinds in SPEED_TRIALS.items():
+            pages[shown] = fill(
+                pages.get(shown) or shown.read_text(encoding="utf-8"), marker, speed_trial_tables(kinds, told)
+            )
     paper = [
         root / "results" / f"{name}.json"
         for name in ("wikipedia_size", "silver_speed", "silver_memory", "silver_small")

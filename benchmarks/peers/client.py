@@ -25,7 +25,7 @@ class PeerError(RuntimeError):
 
 
 class Peer:
-    """A worker process of one system; to be used in a ``with`` statement."""
+    """A worker process of one system; to be used in a ``with`` statement. ``seconds``: of the processor, until it was ready."""
 
     def __init__(
         self, python: str | Path, module: str, settings: Mapping[str, Any], log: Path, folder: Path = WORKER.parent
@@ -52,7 +52,8 @@ class Peer:
                 encoding="utf-8",
                 env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(paths)},
             )
-        self.versions = self._exchange(settings)
+        ready = self._exchange(settings)
+        self.versions, self.seconds = ready["versions"], ready["seconds"]
 
     def __enter__(self) -> Peer:
         return self

@@ -19,18 +19,19 @@ PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy")
 
 
 def prepare(settings):
-    """``read(types, texts, batch_size)`` and ``encoder(texts, batch_size)``, or ``train(way, steps, batch_size)``.
+    """``read(types, texts, batch_size)``, ``encoder(texts, batch_size)`` and ``save(folder)``, or ``train(way, steps, batch_size)``.
 
     Args:
-        settings: ``model``, a folder, and numbers of ``types``; or ``encoder``, a folder, and a file of ``records``.
+        settings: ``folder``, that of a model, and other numbers of ``types`` that are wanted; or ``encoder``, a folder, and a file
+            of ``records``.
     """
     torch.set_num_threads(1)
-    return _training(settings) if "records" in settings else _reading(settings)
+    return _training(settings) if "records" in settings else _reading(**settings)
 
 
-def _reading(settings):
-    pipe = load_pipeline(settings["model"], "cpu")
-    pipes = {size: with_types(pipe, size) for size in settings["types"]}
+def _reading(folder, types=()):
+    pipe = load_pipeline(folder, "cpu")
+    pipes = {len(pipe.model.config.ontology): pipe, **{size: with_types(pipe, size) for size in types}}
 
     def read(types, texts, batch_size):
         return {"mentions": sum(map(len, pipes[types](texts, batch_size=batch_size)))}
@@ -39,7 +40,11 @@ def _reading(settings):
         run_encoder(pipe, texts, batch_size)
         return {}
 
-    return {"read": read, "encoder": encoder}
+    def save(folder):
+        pipe.save_pretrained(folder)
+        return {}
+
+    return {"read": read, "encoder": encoder, "save": save}
 
 
 def _training(settings):

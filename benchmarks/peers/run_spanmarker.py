@@ -32,13 +32,16 @@ class Steps(TrainerCallback):
 
 
 def prepare(settings):
-    """``read(texts, batch_size)``, and ``train(sentences, steps, batch_size, at_once)``.
+    """``read(texts, batch_size)`` and ``save(folder)``; ``train(sentences, steps, batch_size, at_once)``.
 
     Args:
-        settings: ``encoder``, a folder; ``labels``, their names; ``texts`` and their ``mentions``, so many.
+        settings: ``encoder``, a folder; ``labels``, their names; ``texts`` and their ``mentions``, so many. Or ``folder``, that of a
+            saved model.
     """
     torch.set_num_threads(1)
     torch.manual_seed(1)
+    if "folder" in settings:
+        return _reading(SpanMarkerModel.from_pretrained(settings["folder"]))
     names = ["O", *settings["labels"]]
 
     def new_model():
@@ -66,14 +69,23 @@ def prepare(settings):
     if not settings["texts"]:
         return {"train": train}
     model, texts = new_model(), settings["texts"][:FIRST_TEXTS]
-
-    def read(texts, batch_size):
-        return {"mentions": sum(map(len, model.predict(texts, batch_size=batch_size)))}
+    ways = _reading(model)
 
     def found(bias):
         model.classifier.bias.data[0] = bias  # that of "no mention"
-        return read(texts, len(texts))["mentions"]
+        return ways["read"](texts, len(texts))["mentions"]
 
     wanted = round(settings["mentions"] * len(texts) / len(settings["texts"]))
     model.classifier.bias.data[0] = strictness(found, wanted, 0.0, 8.0)
-    return {"read": read, "train": train}
+    return {**ways, "train": train}
+
+
+def _reading(model):
+    def read(texts, batch_size):
+        return {"mentions": sum(map(len, model.predict(texts, batch_size=batch_size)))}
+
+    def save(folder):
+        model.save_pretrained(folder)
+        return {}
+
+    return {"read": read, "save": save}

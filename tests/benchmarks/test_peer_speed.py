@@ -52,7 +52,8 @@ def fake(tmp_path) -> Peer:
 
 
 def test_a_worker_answers_with_the_seconds_of_its_processor(fake):
-    assert fake.versions == {"pytest": pytest.__version__}
+    assert fake.versions == {"pytest": pytest.__version__} and 0 <= fake.seconds < 5
+    assert 1 < fake.ask("memory")["megabytes"] < 1000
     assert fake.ask("noisy", n=14)["value"] == 42
     assert fake.ask("burn", seconds=0.05)["seconds"] >= 0.05
     assert fake.ask("own") == {"seconds": 7.0}
@@ -188,6 +189,7 @@ def test_a_record_becomes_words_and_the_tags_of_its_mentions():
 class Canned:
     """In place of a worker: every answer is the same but for the times of the peers."""
 
+    seconds = 2.0
     SECONDS = {"spanmarker": 8.0, "gliner": 4.0, "spacy": 0.5}
     started: list[str] = []
 
@@ -206,6 +208,11 @@ class Canned:
         if self.name == "crf":
             size = asked.get("tags", 3)
             return {"seconds": 1.0, "training": size**2 / 1e4, "decoding": size / 1e4}
+        if way == "save":
+            (Path(asked["folder"]) / "weights").write_bytes(bytes(3_000_000))
+            return {"seconds": 1.0, **({"thresholds": {}} if self.name == "gliner" else {})}
+        if way == "memory":
+            return {"seconds": 0.0, "megabytes": 700.4}
         return {"seconds": self.SECONDS.get(self.name, 1.0), **({} if way == "encoder" else {"mentions": 5})}
 
 
@@ -232,6 +239,12 @@ def test_results_tell_what_was_run_and_the_ratios(results, tmp_path):
     }  # fmt: skip
     assert reading["SpanMarker", 118]["finener_times_as_fast"] == 8
     assert reading["spaCy", 118]["finener_times_as_fast_on_a_sentence"] == 0.5
+    assert reading["GLiNER", 100]["finener_times_as_fast_one_by_one"] == 4
+    loading = {row["system"]: row for row in results["loading"]["rows"]}
+    assert set(loading) == {"finener", "SpanMarker", "GLiNER", "spaCy"}
+    assert {k: v for k, v in loading["GLiNER"].items() if k != "system"} == {
+        "types": 100, "loading_seconds": 2.0, "megabytes_at_most": 700, "megabytes_on_disk": 3.0,
+    }  # fmt: skip
     training = {row["system"]: row for row in results["training"]["rows"]}
     assert training["finener, stored"]["times_spanmarker"] == 8 and training["finener, stored"]["times_frozen"] == 1
     tags = {(row["system"], row["types"]): row for row in results["crf"]["rows"]}
@@ -244,6 +257,7 @@ def test_the_page_shows_what_the_results_tell(results):
     told = peer_tables(results)
     assert "| SpanMarker | 118 | " in told and "| 8.00 × |" in told
     assert "| finener's CRF alone | 3 |" in told
+    assert "| spaCy | 118 | 2.0 s | 700 MB | 3 MB |" in told
     assert "span-marker 1, gliner 2, spacy 3, pytorch-crf 4" in told
 
 
