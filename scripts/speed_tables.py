@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from finener.experiments.tables import table
 
@@ -81,14 +81,32 @@ def training_speed_table(name: str, results: dict) -> str:
     )
 
 
+def silver_table(*results: dict) -> str:
+    """The silver builder's speed by executor and workers, of each file that there is."""
+    rows = []
+    for told in results:
+        for way, seconds in told["median_seconds"].items():
+            executor, workers = ["local processes", way] if way.isdigit() else way.title().split()
+            speed, gain = told["megabytes_per_second_per_core"][way], told["speedup"][way]
+            stages = ", ".join(f"{name} {s}" for name, s in told["seconds_of_stages"][way].items() if s)
+            rows.append([executor, workers, f"{seconds:.0f} s", f"{speed:.2f} MB", f"{gain:.2f} ×", stages])
+    size = f"{results[0]['megabytes_of_wikitext']:.0f} MB of wikitext"
+    header = ["", "workers", size, "a second and core", "of one worker's speed", "seconds of the stages"]
+    return f"\n{table(header, rows)}\n"
+
+
+def _by_size(told: Mapping[tuple[str, int], str], of: str) -> str:
+    """A table with a row for each first key and a column for each size, such as ``1,000 records``; ``of``: what the sizes count."""
+    sizes, names = sorted({size for _, size in told}), list(dict.fromkeys(name for name, _ in told))
+    return table(["", *(f"{n:,} {of}" for n in sizes)], [[name, *(told[name, n] for n in sizes)] for name in names])
+
+
 def ontologies_table(results: dict) -> str:
     """Milliseconds of reading and closing, by the number of types."""
-    sizes = sorted({row["types"] for row in results["rows"]})
     told = {(row["part"], row["types"]): f"{row['milliseconds']:,.0f} ms" for row in results["rows"]}
-    rows = [[part, *(told[part, size] for size in sizes)] for part in dict.fromkeys(part for part, _ in told)]
     chosen = results["calibration"]
     return (
-        f"\n{table(['', *(f'{size:,} types' for size in sizes)], rows)}\n\n{results['closures']:,} closures; medians of {results['runs']} "
+        f"\n{_by_size(told, 'types')}\n\n{results['closures']:,} closures; medians of {results['runs']} "
         f"runs in fresh processes ([results/bench_ontologies.json](../results/bench_ontologies.json); {results['other_work']}). Choosing "
         f"thresholds of {chosen['types']:,} types by {chosen['mentions']:,} mentions takes {chosen['seconds']:.0f} seconds.\n"
     )
@@ -96,7 +114,5 @@ def ontologies_table(results: dict) -> str:
 
 def memory_table(results: dict) -> str:
     """Megabytes of each kind of work by the number of records."""
-    sizes = sorted({row["records"] for row in results["rows"]})
     told = {(row["work"], row["records"]): f"{row['megabytes_at_most']:,} MB" for row in results["rows"]}
-    rows = [[work, *(told[work, size] for size in sizes)] for work in dict.fromkeys(work for work, _ in told)]
-    return f"\n{table(['', *(f'{size:,} records' for size in sizes)], rows)}\n"
+    return f"\n{_by_size(told, 'records')}\n\n[results/bench_memory.json](../results/bench_memory.json).\n"

@@ -26,6 +26,7 @@ from finener.scripts.speed_tables import (
     inference_tables,
     memory_table,
     ontologies_table,
+    silver_table,
     speed_trial_tables,
     training_speed_table,
 )
@@ -275,6 +276,9 @@ def written_pages(root: Path) -> dict[Path, str]:
     if all(path.is_file() for path in paper):
         told, shown = [json.loads(path.read_text(encoding="utf-8")) for path in paper], root / "docs" / "corpora.md"
         pages[shown] = fill(shown.read_text(encoding="utf-8"), "results:wikipedia", wikipedia_on_paper(*told))
+        speeds = [path for path in (paper[1], root / "results" / "silver_ray.json") if path.is_file()]
+        told = [json.loads(path.read_text(encoding="utf-8")) for path in speeds]
+        pages[shown] = fill(pages[shown], "results:silver_speed", silver_table(*told))
     peers = root / "results" / "bench_peers.json"
     if peers.is_file():
         told = json.loads(peers.read_text(encoding="utf-8"))
