@@ -29,6 +29,7 @@ from .windows_finener import (
 
 READ_AHEAD_TEXTS = 1024  # of a list or iterator; among their windows those of like length are put together
 READ_AHEAD_CHARACTERS = 2**20  # fewer texts where they are long, so that memory stays bounded
+AGGREGATING = {"aggregation_strategy", "stride"}  # by which transformers' own pipeline makes mentions of sub-tokens
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,10 @@ class FinenerPipeline(Pipeline):
         **unknown: Any,
     ) -> tuple[dict, dict, dict]:
         if unknown:
+            whole = "; mentions are whole by themselves" if AGGREGATING & unknown.keys() else ""
             raise TypeError(
                 f"unknown arguments {sorted(unknown)}: a finener pipeline takes head, types, type_threshold, top_k, detection_threshold, "
-                "mentions, is_split_into_words and batch_size"
+                f"mentions, is_split_into_words and batch_size{whole}"
             )
         check_fraction("detection_threshold", detection_threshold)
         check_fraction("type_threshold", type_threshold)
@@ -233,6 +235,8 @@ def _asked_text(text: Any, mentions: Any, in_words: bool) -> _AskedText:
     if not in_words:
         if not isinstance(text, str):
             hint = ": pass its column of texts" if isinstance(text, Mapping) else ""
+            if isinstance(text, (list, tuple)):
+                hint = ": a text that is split into words needs is_split_into_words=True"
             raise TypeError(f"expected a text, got {type(text).__name__}{hint}: {text!r:.80}")
         return _AskedText(text, mentions, None)
     words = [text] if isinstance(text, str) else list(text)

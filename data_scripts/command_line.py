@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import NoReturn
 
 
 def take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
@@ -26,6 +27,14 @@ def last_line(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that tells a mistake in one line: argparse would print every option of the command before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process."""
+        self.exit(2, f"{self.prog}: error: {message}; {self.prog} --help tells what it takes\n")
+
+
 def run_command(
     prog: str, description: str, commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None = None
 ) -> int:
@@ -43,7 +52,7 @@ def run_command(
     """
     arguments, is_debugging = take_debug(sys.argv[1:] if arguments is None else arguments)
     epilog = "--debug after a command shows an error's whole trace."
-    parser = argparse.ArgumentParser(prog=prog, description=description, epilog=epilog)
+    parser = OneLineParser(prog=prog, description=description, epilog=epilog)
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (home, what) in commands.items():
         command = parsers.add_parser(name, help=what, description=what)

@@ -24,7 +24,7 @@ from accelerate import PartialState
 from tqdm.auto import tqdm
 
 from finener.answers_finener import SHOWN, heads_of_call
-from finener.data_scripts.command_line import last_line, take_debug
+from finener.data_scripts.command_line import OneLineParser, last_line, take_debug
 from finener.pipeline_finener import FinenerPipeline
 from finener.prediction.inputs import InputError, Row, count_rows, read_row, rows_of
 from finener.prediction.outputs import WRITERS, form_of, write_whole
@@ -290,7 +290,7 @@ def _finish(args: argparse.Namespace, form: str, parts: Parts, ontology: Any) ->
 
 def main(arguments: list[str] | None = None, prog: str = "finener predict") -> int:
     """Command line: see the module's docstring. Where something is wrong, the process ends with one line that begins with ``prog``."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__.splitlines()[0])
+    parser = OneLineParser(prog=prog, description=__doc__.splitlines()[0])
     add_arguments(parser)
     arguments, is_debugging = take_debug(sys.argv[1:] if arguments is None else arguments)
     args = parser.parse_args(arguments)

@@ -13,9 +13,10 @@ from finener.json_finener import read_json
 from finener.metrics.card import CardFacts
 from finener.publishing.kinds import check, stage_dataset, stage_model, stage_space
 from finener.publishing.staging import ReleaseError, Staged
-from finener.publishing.upload import create_repo, is_private, publish
+from finener.publishing.upload import create_repo, is_private, publish, set_variable
 
 OF_CARD = ("license", "language", "datasets", "base_model", "examples", "tags")
+REPO = r"[\w.-]+/[\w.-]+"
 OF_MODELS = (*OF_CARD, "card", "scores")
 
 
@@ -25,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--model", type=Path, metavar="FOLDER", help="a trained model")
     what.add_argument("--dataset", type=Path, metavar="FOLDER", help="of finener build or finener silver")
     what.add_argument("--space", type=Path, metavar="FOLDER", help="app.py, requirements.txt, README.md")
+    parser.add_argument(
+        "--space_model", metavar="USER/NAME", help="of a Space: the model that it shows, a repo on the Hub"
+    )
     parser.add_argument(
         "--repo", required=True, metavar="USER/NAME", help="on the Hub; it is made where it is not there"
     )
@@ -52,14 +56,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The ``release`` command."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", args.repo):
+    if not re.fullmatch(REPO, args.repo):
         raise ReleaseError(f"--repo names a user and a repo, such as me/my-model; got {args.repo!r}")
     if args.model is None and (given := [f"--{name}" for name in OF_MODELS if getattr(args, name)]):
         raise ReleaseError(f"{', '.join(given)}: only for --model; the card of a dataset or Space is its README.md")
+    if args.space_model:
+        _check_space_model(args)
     if args.card and (given := [f"--{name}" for name in (*OF_CARD, "scores") if getattr(args, name)]):
         raise ReleaseError(f"{', '.join(given)}: only for the card that is made; put it into the header of {args.card}")
     with tempfile.TemporaryDirectory(prefix="finener-release-") as folder:
         return _release(args, Path(folder))
+
+
+def _check_space_model(args: argparse.Namespace) -> None:
+    if args.space is None:
+        raise ReleaseError("--space_model: only for --space")
+    if not re.fullmatch(REPO, args.space_model) or Path(args.space_model).is_dir():
+        raise ReleaseError(
+            f"--space_model names a model on the Hub, such as me/my-model; got {args.space_model!r}. Release a folder first: "
+            "finener release --model FOLDER --repo me/my-model"
+        )
 
 
 def _release(args: argparse.Namespace, folder: Path) -> int:
@@ -72,7 +88,7 @@ def _release(args: argparse.Namespace, folder: Path) -> int:
     elif args.dataset:
         staged = stage_dataset(args.dataset, folder, is_private=args.private)
     else:
-        staged, sdk = stage_space(args.space, folder)
+        staged, sdk = stage_space(args.space, folder, args.space_model)
     check(staged, facts)
     print(listing(staged))
     if args.dry_run:
@@ -83,6 +99,8 @@ def _release(args: argparse.Namespace, folder: Path) -> int:
         raise ReleaseError(
             f"{repo} is there already, and public: nothing was uploaded. Make it private on its page first"
         )
+    if args.space_model:
+        set_variable(repo, "MODEL", args.space_model)
     done = publish(staged, repo, tag=tag, is_new_tag=args.tag is not None, revision=args.revision, message=args.message)
     print(f"\nReleased: {done.url}" + (f', revision="{done.tag}"' if done.tag else ""))
     return 0

@@ -17,6 +17,7 @@ from finener.publishing.staging import CONFIGS, ReleaseError, Staged, check_plac
 
 SAVE = "save the model anew with model.save_pretrained(…) and tokenizer.save_pretrained(…), or trainer.save_model()"
 UNTOLD = (None, "", "other", "unknown")  # licences that say nothing
+SOME_MODEL = "user/my-model"  # in the README.md of a Space: stands for the model of whoever releases it
 
 
 def stage_model(
@@ -112,11 +113,17 @@ def stage_dataset(source: str | Path, target: Path, *, is_private: bool) -> Stag
     return staged
 
 
-def stage_space(source: str | Path, target: Path) -> tuple[Staged, str]:
+def stage_space(source: str | Path, target: Path, model: str | None = None) -> tuple[Staged, str]:
     """A Space's folder as it goes up, and what runs it (``sdk``), such as ``gradio``.
 
+    Args:
+        source: the Space's folder.
+        target: an empty folder.
+        model: ``user/name`` of the model that it shows, which its README.md then names; by default the README.md goes up as it is.
+
     Raises:
-        ReleaseError: when something is missing, the app is no Python, or a file names a place on this machine.
+        ReleaseError: when something is missing, the app is no Python, a file names a place on this machine, or nobody has said which
+            model the Space shows.
     """
     staged = stage(source, target, "space")
     need(staged, ["README.md", "app.py", "requirements.txt"], "a Space has these three, e.g. --space space")
@@ -124,8 +131,23 @@ def stage_space(source: str | Path, target: Path) -> tuple[Staged, str]:
     if not isinstance(header.get("sdk"), str):
         raise ReleaseError(f"{staged.source}/README.md must begin with a YAML header that has sdk: gradio")
     check_compiles(staged.folder / "app.py")
+    _name_model(staged, model)
     check_places(staged)
     return staged, header["sdk"]
+
+
+def _name_model(staged: Staged, model: str | None) -> None:
+    """Puts a Space's model into its README.md. Raises ReleaseError where that names none yet, and none is given."""
+    text = (staged.folder / "README.md").read_text(encoding="utf-8")
+    if model is not None:
+        card = RepoCard(text.replace(SOME_MODEL, model), ignore_metadata_errors=True)
+        card.data["models"] = [model]
+        staged.write("README.md", str(card))
+    elif SOME_MODEL in text:
+        raise ReleaseError(
+            f"{staged.source}/README.md says {SOME_MODEL} where your model should be named: say --space_model me/my-model, "
+            "its repo on the Hub"
+        )
 
 
 def _header(staged: Staged) -> dict[str, Any]:

@@ -76,6 +76,12 @@ def is_private(repo: str, kind: str = "model", *, token: str | None = None) -> b
     return bool(_patiently(f"{repo} could not be looked at", lambda: ask(repo, repo_type=kind)).private)
 
 
+def set_variable(repo: str, name: str, value: str, *, token: str | None = None) -> None:
+    """Gives a Space a variable of its environment, in place of an earlier value."""
+    api = HfApi(token=token)
+    _patiently(f"the variable {name} of {repo} could not be set", lambda: api.add_space_variable(repo, name, value))
+
+
 def publish(
     staged: Staged,
     repo: str,

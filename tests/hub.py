@@ -299,6 +299,11 @@ class Handler(BaseHTTPRequestHandler):
         repo.branches[branch] = repo.at(self.sent().get("startingPoint") or "main").oid
         return ({},)
 
+    def variables(self, name: str) -> tuple:
+        sent = self.sent()
+        self.repo("spaces", name).facts.setdefault("variables", {})[sent["key"]] = sent["value"]
+        return ({sent["key"]: {"key": sent["key"], "value": sent["value"]}},)
+
     def resolve(self, kind: str | None, name: str, revision: str, file: str) -> tuple:
         commit = self.repo(kind, name).at(revision)
         if file not in commit.files:
@@ -327,6 +332,7 @@ ROUTES = [
     (rf"GET {API}/refs", "refs"),
     (rf"POST {API}/tag/(?P<revision>.+)", "tag"),
     (rf"POST {API}/branch/(?P<branch>.+)", "branch"),
+    (r"POST /api/spaces/(?P<name>[\w.-]+/[\w.-]+)/variables", "variables"),
     (rf"(?:GET|HEAD) {FILES}/resolve/(?P<revision>[^/]+)/(?P<file>.+)", "resolve"),
 ]
 

@@ -119,3 +119,19 @@ def test_the_ways_to_call_it_give_the_same(command, tmp_path):
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "types, 2 types" in done.stdout and made.is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["tarin"], "finener: error: argument COMMAND: invalid choice: 'tarin'"),
+        (["score", "--gold", "a.jsonl"], "finener score: error: the following arguments are required: "),
+        (["score", "--glod", "a.jsonl"], "finener score: error: the following arguments are required: "),
+    ],
+)
+def test_a_mistake_in_the_arguments_is_one_line(arguments, told, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.startswith(told) and said.count("\n") == 1
+    assert said.endswith(f"{told.partition(': error')[0]} --help tells what it takes\n")

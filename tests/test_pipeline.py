@@ -221,6 +221,18 @@ def test_an_unknown_argument_is_refused_with_those_that_there_are(pipe, argument
         FinenerPipeline(model=pipe.model, tokenizer=pipe.tokenizer, **{argument: "simple"})
 
 
+def test_arguments_of_other_token_classifiers_are_told_as_needless(pipe):
+    for argument, needless in (("aggregation_strategy", True), ("stride", True), ("threshold", False)):
+        with pytest.raises(TypeError, match="unknown arguments") as error:
+            pipe("New York", **{argument: 1})
+        assert str(error.value).endswith("; mentions are whole by themselves") == needless
+
+
+def test_words_in_place_of_a_text_are_told_which_argument_they_need(pipe):
+    with pytest.raises(TypeError, match=r"split into words needs is_split_into_words=True: \['New', 'York'\]$"):
+        pipe([["New", "York"]])
+
+
 def test_arguments_given_at_construction_count_unless_the_call_says_otherwise(target_model, tokenizer, source, target):
     pipe = FinenerPipeline(model=target_model, tokenizer=tokenizer, head="source", detection_threshold=0.0)
     text = next(iter(tiny.GOLD))

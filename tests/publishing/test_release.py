@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 from datasets import Dataset
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, RepoCard
 
-from finener import cli
+from finener import cli, paths
 from finener.data_scripts.schema import FEATURES, validate_record
 from finener.publishing import command, kinds
 from finener.publishing.checks import check_loads
@@ -218,6 +218,21 @@ def test_a_dataset_that_holds_no_records_is_refused(built, tmp_path):
     (tmp_path / "staged").mkdir()
     with pytest.raises(ReleaseError, match="split 'train' has no record with id and text"):
         check_loads(stage(built, tmp_path / "staged", "dataset"))
+
+
+def test_the_space_of_this_repository_goes_up_with_the_name_of_a_model_and_never_without(hub, tmp_path, capsys):
+    space = paths.ROOT / "space"
+    refused(capsys, "say --space_model me/my-model", "--space", space)
+    refused(capsys, "names a model on the Hub", "--space", space, "--space_model", tmp_path)
+    refused(capsys, "--space_model: only for --space", "--model", space, "--space_model", "me/best")
+    assert hub.log == [] and hub.repos == {}
+    for model in ("me/first", "me/best"):
+        assert release("--space", space, "--space_model", model) == 0
+    card = RepoCard(hub.files("user/mine", kind="spaces")["README.md"].decode())
+    before = RepoCard((space / "README.md").read_text(encoding="utf-8"))
+    assert card.data.to_dict() == before.data.to_dict() | {"models": ["me/best"]}
+    assert "a [finener](https://huggingface.co/models?other=finener) repo such as `me/best`" in card.text
+    assert hub.repos["spaces", "user/mine"].facts["variables"] == {"MODEL": "me/best"}
 
 
 def test_a_space_is_released_when_it_is_whole(hub, tmp_path, capsys):

@@ -134,6 +134,15 @@ def test_a_mistake_on_the_command_line_ends_with_what_was_expected(workplace, co
     says(message, *command_line)
 
 
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [("learning_rate", "-1", "at least 0"), ("report_to", "comet_ml", "not installed")],
+)
+def test_a_value_that_can_not_be_is_told_before_anything_is_loaded(workplace, argument, value, message):
+    write_config(workplace, encoder="no/such/encoder")
+    says(f"{argument}.*{message}", f"--{argument}", value)
+
+
 def test_debug_shows_the_whole_trace(workplace):
     write_config(workplace)
     with pytest.raises(ArgumentError, match="there is no argument --learning_rte"):
