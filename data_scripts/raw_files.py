@@ -110,7 +110,7 @@ def decode_line(line: bytes, number: int, where: str, refusal: Refusal) -> str:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise refusal(
-            f"{where}: expected UTF-8, found the byte {line[error.start]:#04x} at {error.start}; convert the file first"
+            f"{where}: expected UTF-8, found the byte {line[error.start]:#04x} at {error.start}; save the file as UTF-8 first"
         ) from None
 
 

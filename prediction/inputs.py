@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from finener.data_scripts.raw_files import open_parquet, read_raw_lines
+from finener.data_scripts.raw_files import decode_line, open_parquet, read_raw_lines
 from finener.json_finener import parse_json
 
 EXPECTED_FILES = (
@@ -107,19 +107,21 @@ def read_row(row: Row, gold_mentions: bool = False) -> dict[str, Any]:
     expected = '{"id": "1", "text": "Ann left."}'
     if gold_mentions:
         expected = '{"id": "1", "text": "Ann left.", "mentions": [{"start": 0, "end": 3}]}'
+    content = row.content
+    if isinstance(content, bytes):
+        content = decode_line(content, row.number + 1, row.place, InputError).rstrip("\r\n")
     try:
-        record = _record(row)
+        record = _record(content, row.place)
         _check(record, gold_mentions)
     except ValueError as error:
         raise InputError(f"{row.place}: expected {expected}, found {row.content!r:.60} ({error})") from None
     return {"id": str(row.number + 1), **record}
 
 
-def _record(row: Row) -> Any:
-    if not isinstance(row.content, bytes):
-        return row.content
-    line = row.content.decode("utf-8-sig" if row.number == 0 else "utf-8").rstrip("\r\n")
-    return {"text": line} if row.place.rpartition(":")[0].endswith(".txt") else parse_json(line)
+def _record(content: Any, place: str) -> Any:
+    if not isinstance(content, str):
+        return content
+    return {"text": content} if place.rpartition(":")[0].endswith(".txt") else parse_json(content)
 
 
 def _check(record: Any, gold_mentions: bool) -> None:

@@ -92,7 +92,7 @@ def _decode(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise CorpusError(
-            f"{path}:{line}: expected UTF-8, found the byte {content[error.start]:#04x}; convert the file first"
+            f"{path}:{line}: expected UTF-8, found the byte {content[error.start]:#04x}; save the file as UTF-8 first"
         ) from None
 
 

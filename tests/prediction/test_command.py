@@ -28,7 +28,7 @@ GOOD = b'{"id": "1", "text": "Ann"}\n'
         (GOOD + b'{"id": "2", "text": null}\n', (), "in.jsonl:2", "no text"),
         (GOOD * 2 + b'["Ann"]\n', (), "in.jsonl:3", "no text"),
         (b'"Ann"\n', (), "in.jsonl:1", "no text"),
-        (GOOD + '{"text": "Zoë"}\n'.encode("latin-1"), (), "in.jsonl:2", "utf-8"),
+        (GOOD + '{"text": "Zoë"}\n'.encode("latin-1"), (), "in.jsonl:2", "expected UTF-8, found the byte 0xeb"),
         (b'{"text": "\\ud83d"}\n', (), "in.jsonl:1", "surrogates not allowed"),
         (
             b'{"text": "Ann", "mentions": [{"start": 0, "end": 4}]}\n',
@@ -74,7 +74,7 @@ def test_a_bad_line_is_told_with_its_place_and_the_others_are_predicted(
 def test_a_text_file_that_is_not_utf_8_is_told_with_its_line(predict, tmp_path):
     assert len(predict("Ann\nZoë\n".encode("latin-1"), name="in.txt", ends=1)) == 1
     [failed] = read_lines(tmp_path / "out.jsonl.failed.jsonl")
-    assert failed["place"].endswith("in.txt:2") and "utf-8" in failed["error"]
+    assert failed["place"].endswith("in.txt:2") and "save the file as UTF-8" in failed["error"]
 
 
 @pytest.mark.parametrize("name", ["in.json", "in.csv", "in"])
