@@ -181,7 +181,8 @@ class Handler(BaseHTTPRequestHandler):
         url = {"url": f"{self.server.url}/{'' if kind == 'models' else kind + '/'}{name}", "name": name}
         if (kind, name) in self.server.repos:
             raise Answer(409, url)
-        self.server.repos[kind, name] = Repo(sent)
+        told = {"visibility": "private"} if sent.get("private") else {}  # as older clients say it
+        self.server.repos[kind, name] = Repo(sent | told)
         self.server.repos[kind, name].add("main", "initial commit", {".gitattributes": (b"", False)})
         return (url,)
 

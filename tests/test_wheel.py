@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,8 @@ DATA = (
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        find_spec("setuptools") is None or find_spec("pip") is None, reason="needs pip and setuptools to build"
+        not {"pip", "setuptools"} <= {found.name for found in distributions()},
+        reason="needs pip and setuptools to build",
     ),
 ]
 

@@ -83,8 +83,6 @@ class FinenerTrainer(PushingTrainer):
         >>> trainer.train(); trainer.push_to_hub("user/my-model")  # doctest: +SKIP
     """
 
-    loss_is_scaled_for_ga = True
-
     def __init__(
         self,
         model: FinenerForTokenClassification,
@@ -127,6 +125,7 @@ class FinenerTrainer(PushingTrainer):
             compute_metrics=partial(metrics_of_counts, weights=weights),
             **kwargs,
         )
+        self.model_accepts_loss_kwargs = True  # compute_loss divides by the window's counts, the trainer shall not
         check_sharding(self.accelerator, model)
         if self.is_fsdp_enabled:  # it would move the model after stored states and the memory of source types are made
             model.to(self.args.device)

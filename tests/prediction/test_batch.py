@@ -133,6 +133,7 @@ def test_brat_writes_nothing_outside_its_folder(predict, tmp_path):
 
 
 def test_a_docbin_has_the_texts_and_their_mentions(predict, tmp_path, target):
+    pytest.importorskip("spacy", reason="spaCy is not installed")
     texts = [*(text for name, text in ODD_TEXTS.items() if name != "half surrogate pairs"), *TEXTS]
     rows = "".join(json.dumps({"id": f"r{i}", "text": text}) + "\n" for i, text in enumerate(texts))
     with pytest.raises(FileNotFoundError):
