@@ -2,8 +2,9 @@
 
 Ways to train: with a frozen encoder whose states are stored, with a frozen encoder that reads every sentence anew, with a free one, and
 with a free one whose states are computed again for the gradient; each with every number of types. Types that the shipped ontology lacks are
-added below its leaves. Each run is a fresh process, and runs of the ways take turns; a way's figure is its median step. Without a GPU, time
-is the processor's on one thread. Writes results/bench_training_DEVICE.json.
+added below its leaves. Each run is a fresh process, and runs of the ways take turns; a way's figure is its median step. What steps multiply
+and add is counted in a run of its own, for counting takes memory. Without a GPU, time is the processor's on one thread. Writes
+results/bench_training_DEVICE.json.
 
 Usage: python benchmarks/training_speed.py --encoder outputs/encoders/all-mpnet-base-v2 --records outputs/experiments/data/wikipedia
            [--types 8295 68423] [--ways stored frozen free] [--bf16] [--compile] [--batch_size 32] [--steps 40] [--runs 3]
@@ -47,35 +48,43 @@ WAYS = {
     "checkpointed": {"freeze": "nothing", "gradient_checkpointing": True},
 }
 KNOBS = {"mention_state": "lstm+encoder", "lstm_layers": 1, "lstm_hidden_size": 128}
-COUNTED, WARM_UP = 3, 5  # steps of a run whose operations are counted, and that are not timed
+WARM_UP = 5  # steps of a run that do not count
+COUNTED = 3  # steps whose operations are counted
 
 
 class StepTimes(TrainerCallback):
-    """The seconds of each step after the first few, by a clock; and what the first steps multiply and add."""
+    """The seconds of each step after the first few, by a clock."""
 
     def __init__(self, clock: Callable[[], float]):
         self.clock = clock
         self.times: list[float] = []
         self.before = 0.0
-        self.counter = FlopCounterMode(display=False)  # a multiplication and an addition are two
-        self.flops = 0.0  # of a step, on average
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called by the trainer."""
-        if state.global_step < COUNTED:
-            self.counter.__enter__()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the trainer."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        if state.global_step <= COUNTED:
-            self.counter.__exit__(None, None, None)
-            self.flops += self.counter.get_total_flops() / COUNTED
         now = self.clock()
         if state.global_step > WARM_UP:
             self.times.append(now - self.before)
         self.before = now
+
+
+class StepOperations(TrainerCallback):
+    """The floating-point operations of all steps: a multiplication and an addition are two."""
+
+    def __init__(self) -> None:
+        self.counter = FlopCounterMode(display=False)
+        self.number = 0
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer."""
+        self.counter.__enter__()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer."""
+        self.counter.__exit__(None, None, None)
+        self.number += self.counter.get_total_flops()
 
 
 def train(
@@ -85,20 +94,20 @@ def train(
     records: Sequence[dict],
     args: argparse.Namespace,
     folder: Path,
-    clock: Callable[[], float] = time.perf_counter,
-) -> tuple[list[float], float]:
-    """The seconds of each step of a run, and the floating-point operations of one."""
+    watcher: TrainerCallback,
+    steps: int,
+) -> None:
+    """A run of so many steps, which ``watcher`` watches."""
     model = FinenerForTokenClassification.from_encoder(
         encoder, ontology, start="random", encoder_layers=[-1, args.layer], **KNOBS
     )
     if args.compile:
         model.encoder.compile(dynamic=True)
-    timer = StepTimes(clock)
     settings = FinenerTrainingArguments(
         **WAYS[way],
         output_dir=str(folder / "out"),
         encoder_states_folder=str(folder / "states"),
-        max_steps=args.steps + WARM_UP,
+        max_steps=steps,
         per_device_train_batch_size=args.batch_size,
         bf16=args.bf16,
         eval_strategy="no",
@@ -106,8 +115,7 @@ def train(
         load_best_model_at_end=False,
         disable_tqdm=True,
     )
-    FinenerTrainer(model, settings, train_dataset=records, callbacks=[timer]).train()
-    return timer.times, timer.flops
+    FinenerTrainer(model, settings, train_dataset=records, callbacks=[watcher]).train()
 
 
 def gigabytes_at_most() -> float:
@@ -118,27 +126,42 @@ def gigabytes_at_most() -> float:
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 / 1e9
 
 
-def train_apart(
-    way: str, types: int, records: Sequence[dict], args: argparse.Namespace
-) -> tuple[list[float], float, float]:
-    """A run in a process of its own: its steps' seconds, the operations of one, and the process's gigabytes at most."""
-    clock = time.perf_counter
+def times_apart(way: str, types: int, records: Sequence[dict], args: argparse.Namespace) -> tuple[list[float], float]:
+    """Of a run in a process of its own: its steps' seconds, and the process's gigabytes at most."""
+    timer = StepTimes(time.perf_counter if torch.cuda.is_available() else time.process_time)
+    _run(way, types, records, args, timer, WARM_UP + args.steps)
+    return timer.times, gigabytes_at_most()
+
+
+def operations_apart(way: str, types: int, records: Sequence[dict], args: argparse.Namespace) -> float:
+    """The floating-point operations of a step, the mean of the first few."""
+    counted = StepOperations()
+    _run(way, types, records, args, counted, COUNTED)
+    return counted.number / COUNTED
+
+
+def _run(
+    way: str, types: int, records: Sequence[dict], args: argparse.Namespace, watcher: TrainerCallback, steps: int
+) -> None:
     if not torch.cuda.is_available():
         torch.set_num_threads(1)
-        clock = time.process_time
     ontology = widen(Ontology.from_json(ROOT / "ontologies" / "yago.json"), types)
     with TemporaryDirectory() as folder:
-        return *train(args.encoder, ontology, way, records, args, Path(folder), clock), gigabytes_at_most()
+        train(args.encoder, ontology, way, records, args, Path(folder), watcher, steps)
 
 
 def measure(records: Sequence[dict], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row for each way and number of types."""
     times: dict[tuple[str, int], list[float]] = {cell: [] for cell in itertools.product(args.ways, args.types)}
-    flops, memory = dict.fromkeys(times, 0.0), dict.fromkeys(times, 0.0)
-    spawn = multiprocessing.get_context("spawn")
+    memory = dict.fromkeys(times, 0.0)
+
+    def apart(what: Callable, way: str, types: int) -> Any:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            return process.submit(what, way, types, records, args).result()
+
+    flops = {cell: apart(operations_apart, *cell) for cell in times}
     for _, (way, types) in itertools.product(range(args.runs), times):
-        with ProcessPoolExecutor(1, mp_context=spawn) as process:
-            seconds, flops[way, types], taken = process.submit(train_apart, way, types, records, args).result()
+        seconds, taken = apart(times_apart, way, types)
         times[way, types] += seconds
         memory[way, types] = max(memory[way, types], taken)
         print(f"{way}, {types:,} types: {1000 * statistics.median(seconds):.0f} ms a step", flush=True)

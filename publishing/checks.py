@@ -29,7 +29,7 @@ json.dumps(ner(text), default=float)
 """
 
 LOAD_DATASET = """
-import sys
+import os, sys
 from datasets import load_dataset
 folder = sys.argv[1]
 splits = load_dataset(folder, streaming=True)
@@ -37,6 +37,7 @@ for name, split in splits.items():
     record = next(iter(split), None)
     if record is None or not {"id", "text"} <= record.keys():
         sys.exit(f"split {name!r} has no record with id and text; its first is {str(record)[:80]}")
+os._exit(0)  # threads that still read ahead would abort an interpreter that ends
 """
 
 
