@@ -89,9 +89,9 @@ def silver_table(*results: dict) -> str:
             executor, workers = ["local processes", way] if way.isdigit() else way.title().split()
             speed, gain = told["megabytes_per_second_per_core"][way], told["speedup"][way]
             stages = ", ".join(f"{name} {s}" for name, s in told["seconds_of_stages"][way].items() if s)
-            rows.append([executor, workers, f"{seconds:.0f} s", f"{speed:.2f} MB", f"{gain:.2f} ×", stages])
-    size = f"{results[0]['megabytes_of_wikitext']:.0f} MB of wikitext"
-    header = ["", "workers", size, "a second and core", "of one worker's speed", "seconds of the stages"]
+            size = f"{told['megabytes_of_wikitext']:.0f} MB"
+            rows.append([executor, workers, size, f"{seconds:.0f} s", f"{speed:.2f} MB", f"{gain:.2f} ×", stages])
+    header = ["", "workers", "wikitext", "time", "a second and core", "of one worker's speed", "seconds of the stages"]
     return f"\n{table(header, rows)}\n"
 
 

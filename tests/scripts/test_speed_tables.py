@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finener.scripts.speed_tables import memory_table, speed_trial_tables, training_speed_table
+from finener.scripts.speed_tables import memory_table, silver_table, speed_trial_tables, training_speed_table
 
 STORED = {"way": "stored", "types": 8295, "milliseconds_per_step": 50.0, "sentences_per_second": 640.0}
 FROZEN = {"way": "frozen", "types": 8295, "milliseconds_per_step": 1250.0, "sentences_per_second": 25.6}
@@ -51,3 +51,23 @@ def test_single_measurements_keep_their_digits():
     told = speed_trial_tables(["parts"], {"parts": {"how": "Milliseconds of parts", "rows": rows}, "others": {}})
     assert "Milliseconds of parts:" in told
     assert "| thresholds | 0.14 | 0.002 |" in told and "| a list | 1,825 | 861 |" in told
+
+
+def test_the_silver_builder_is_told_by_executor_and_workers():
+    told = {
+        "megabytes_of_wikitext": 205.4,
+        "median_seconds": {"1": 69.04, "2": 41.86},
+        "megabytes_per_second_per_core": {"1": 2.98, "2": 2.45},
+        "speedup": {"1": 1.0, "2": 1.65},
+        "seconds_of_stages": {"1": {"parse": 31, "select": 0}, "2": {"parse": 16, "select": 0}},
+    }
+    on_ray = {
+        "megabytes_of_wikitext": 100.0,
+        "median_seconds": {"ray 2": 50.0},
+        "megabytes_per_second_per_core": {"ray 2": 1.0},
+        "speedup": {"ray 2": 1.6},
+        "seconds_of_stages": {"ray 2": {"parse": 15}},
+    }
+    shown = silver_table(told, on_ray)
+    assert "| local processes | 2 | 205 MB | 42 s | 2.45 MB | 1.65 × | parse 16 |" in shown
+    assert "| Ray | 2 | 100 MB | 50 s | 1.00 MB | 1.60 × | parse 15 |" in shown
