@@ -11,7 +11,7 @@ SPEED_TRIALS = {
     "results:profile": ["profile"],
     "results:speed_changes": ["batches", "one_sentence"],
     "results:speed_left_out": ["left_out", "bfloat16"],
-    "results:training_changes": ["typing_loss", "stored_step"],
+    "results:training_changes": ["typing_loss", "stored_step", "dropout"],
 }
 
 
