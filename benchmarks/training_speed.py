@@ -39,6 +39,7 @@ from finener.paths import ROOT
 from finener.training.arguments import FinenerTrainingArguments
 from finener.training.records import data_hash
 from finener.training.results import told_command, versions, write_results
+from finener.training.start import encoder_path
 from finener.training.trainer import FinenerTrainer
 
 WAYS = {
@@ -186,7 +187,7 @@ def size_of(encoder: str) -> dict[str, Any]:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--encoder", required=True, help="folder or Hub name")
+    parser.add_argument("--encoder", required=True, type=encoder_path, help="folder, python:PACKAGE, or Hub name")
     parser.add_argument("--records", type=Path, required=True, help="folder of records of YAGO types")
     parser.add_argument("--types", type=int, nargs="+", default=[8295, 68423])
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
