@@ -74,11 +74,31 @@ def make_runs(plan: Mapping[str, Any], corpora: Mapping[str, list[Record]], seed
             for seed in seeds_of(spec, encoder, seeds):
                 run = Run("yago", encoder, name, seed, "source", config, own, None, yago, None, tested)
                 sources[encoder, name, seed] = run
+    sources |= freed_sources(plan, sources, seeds)
     runs = list(sources.values())
     for name, transfer in plan["transfers"].items():
         if transfer["systems"]:
             runs += transfer_runs(plan, name, corpora, sources, seeds)
     return runs
+
+
+def freed_sources(
+    plan: Mapping[str, Any], sources: Mapping[tuple[str, str, int], Run], seeds: Sequence[int]
+) -> dict[tuple[str, str, int], Run]:
+    """Of the source models that ``freed`` names, those that go on with a free encoder: same data, as ``NAME_freed``."""
+    spec, freed = plan["freed"], {}
+    for (encoder, name, seed), source in sources.items():
+        if name in spec["sources"] and seed in seeds_of(spec, encoder, seeds):
+            share = plan["sources"][name].get("settings", {})
+            config = merge(read_yaml("freed"), dtype_of(plan, encoder), share)
+            run = replace(source, system=f"{name}_freed", config=config, source=source)
+            freed[encoder, run.system, seed] = run
+    return freed
+
+
+def dtype_of(plan: Mapping[str, Any], encoder: str) -> dict[str, str]:
+    """What a model that is there already is told of its encoder."""
+    return {key: value for key, value in plan["encoders"][encoder].items() if key == "encoder_dtype"}
 
 
 def seeds_of(spec: Mapping[str, Any], encoder: str, seeds: Sequence[int]) -> list[int]:
@@ -101,18 +121,16 @@ def transfer_runs(
     for encoder, settings in plan["encoders"].items():
         for system in transfer["systems"]:
             spec = plan["systems"][system]
-            phase = spec["phase"]
+            phase, source_name = spec["phase"], transfer.get("source", "") + spec.get("source", "")
             own: dict[str, Any] = {}
             if phase != "direct":
-                of_encoder = (
-                    settings if phase == "scratch" else {k: v for k, v in settings.items() if k == "encoder_dtype"}
-                )
+                of_encoder = settings if phase == "scratch" else dtype_of(plan, encoder)
                 own = merge(read_yaml(phase), of_encoder, transfer.get("settings", {}), spec.get("settings", {}))
             data = with_dev(folds, corpora["crossner/politics/dev"]) if phase == "direct" else folds
             is_mapped = phase == "direct" or own.get("type_start") == "mapping"
             mapping = transfer["mapping"] if is_mapped else None
             for seed in seeds_of(spec, encoder, seeds_of(transfer, encoder, seeds)):
-                source = None if phase == "scratch" else sources[encoder, transfer["source"], seed]
+                source = None if phase == "scratch" else sources[encoder, source_name, seed]
                 kept = source.source_test if phase == "finetune" else ()
                 runs.append(
                     Run(name, encoder, system, seed, phase, own, data, source, transfer["ontology"], mapping, kept)

@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -71,9 +71,11 @@ def has_model(run: Run, place: Place) -> bool:
 def to_do(runs: Sequence[Run], place: Place, renew: bool = False) -> list[Run]:
     """The runs that are not done, with ``renew`` also those that other code has done, and the source models that they need."""
     open_runs = {run.name for run in runs if not is_done(run, place) or (renew and not is_of_today(run, place))}
-    needed = {run.source.name: run.source for run in runs if run.name in open_runs and run.source}
-    lacking = {name for name, source in needed.items() if not has_model(source, place)}
-    sources = [source for name, source in needed.items() if name in lacking and name not in {r.name for r in runs}]
+    lacking: dict[str, Run] = {}
+    for run in runs:
+        while run.source and (run.name in open_runs or run.name in lacking) and not has_model(run.source, place):
+            run = lacking.setdefault(run.source.name, run.source)
+    sources = [source for name, source in reversed(lacking.items()) if name not in {r.name for r in runs}]
     return [*sources, *(run for run in runs if run.name in open_runs or run.name in lacking)]
 
 
@@ -164,10 +166,20 @@ def do(runs: Sequence[Run], place: Place, workers: int) -> list[str]:
         return _do(runs, place, workers)
 
 
+def stages(runs: Iterable[Run]) -> list[list[Run]]:
+    """The runs by how many models each builds on, none first: what a run starts from is of an earlier stage."""
+    found: dict[int, list[Run]] = {}
+    for run in runs:
+        earlier, source = 0, run.source
+        while source:
+            earlier, source = earlier + 1, source.source
+        found.setdefault(earlier, []).append(run)
+    return [found[earlier] for earlier in sorted(found)]
+
+
 def _do(runs: Sequence[Run], place: Place, workers: int) -> list[str]:
     started, done, failed = time.time(), 0, []
-    for is_source in (True, False):
-        stage = [run for run in runs if (run.phase == "source") == is_source]
+    for stage in stages(runs):
         # The longest first, so that none is left alone at the end.
         stage.sort(key=lambda run: -estimate(run, place))
         pool = ProcessPoolExecutor(max(1, min(workers, len(stage))), get_context("spawn"), initializer=end_with_parent)
@@ -211,8 +223,7 @@ def rerun(run: Run, place: Place) -> bool:
 
 
 def _rerun(run: Run, place: Place, before: Mapping[str, Any]) -> bool:
-    if run.source and not has_model(run.source, place):
-        train_source(run, place)
+    train_sources(run, place)
     if before["key"] != run.key:
         print(f"config or data of {run.name} changed since: expect other predictions")
     elif not is_of_today(run, place):
@@ -224,8 +235,11 @@ def _rerun(run: Run, place: Place, before: Mapping[str, Any]) -> bool:
     return same
 
 
-def train_source(run: Run, place: Place) -> None:
-    """Trains the source model that a run starts from and keeps it; its result file, if there is one, stays as it is."""
+def train_sources(run: Run, place: Place) -> None:
+    """Trains and keeps the source models that a run starts from and that are not there; their result files, if any, stay as they are."""
+    if not run.source or has_model(run.source, place):
+        return
+    train_sources(run.source, place)
     minutes = estimate(run.source, place) / 60
     print(
         f"{run.name} starts from {run.source.name}, which is not there: training it, about {minutes:.0f} minutes",

@@ -39,7 +39,10 @@ class FinenerArguments:
         },
     )
     model: str | None = field(
-        default=None, metadata={"help": "finetune, direct: folder or repo of a pre-trained finener model"}
+        default=None,
+        metadata={
+            "help": "finetune, direct: folder or repo of a pre-trained finener model; pretrain: one to go on with"
+        },
     )
     ontology: str | None = field(default=None, metadata={"help": "pretrain: JSON or TSV of the source types"})
     target_ontology: str | None = field(

@@ -66,7 +66,7 @@ def run_facts(
     args: FinenerArguments, training: FinenerTrainingArguments, config: FinenerConfig, ontology: Ontology
 ) -> dict[str, Any]:
     """What every results file tells of its run."""
-    earlier = earlier_phases(None if args.phase == "pretrain" else args.model)
+    earlier = earlier_phases(args.model)
     facts = {
         "name": Path(training.output_dir).name,
         "phase": args.phase,

@@ -50,10 +50,12 @@ def build_model(
         raise ArgumentError(f"type_start must be one of {', '.join(TYPE_STARTS)}; got {args.type_start!r}")
     if args.type_start == "mapping" and args.phase != "finetune":
         raise ArgumentError("type_start: mapping is of fine-tuning: pre-training has no source types to start at")
-    if args.phase == "pretrain":
-        model = _on_encoder(args, read_dtype(encoder_dtype), device)
-    else:
+    if args.phase != "pretrain":
         model = _on_pretrained(args).to(device)
+    elif args.model:
+        model = _trained_on(args).to(device)
+    else:
+        model = _on_encoder(args, read_dtype(encoder_dtype), device)
     try:
         tokenizer = model.own_tokenizer()
     except ValueError as error:
@@ -92,7 +94,8 @@ def _on_pretrained(args: FinenerArguments) -> FinenerForTokenClassification:
         raise ArgumentError(
             f"model is not set: {args.phase} starts from a pre-trained finener model, e.g. model: outputs/pretrained"
         )
-    fixed = sorted(set(args.knobs) - set(CONVERSION_KNOBS))
+    free = () if args.phase == "pretrain" else CONVERSION_KNOBS
+    fixed = sorted(set(args.knobs) - set(free))
     if fixed:
         raise ArgumentError(
             f"knobs {fixed} were fixed by pre-training; fine-tuning may set {', '.join(CONVERSION_KNOBS)}"
@@ -101,6 +104,25 @@ def _on_pretrained(args: FinenerArguments) -> FinenerForTokenClassification:
         return FinenerForTokenClassification.from_pretrained(args.model)
     except OSError as error:
         raise ArgumentError(f"model {args.model!r} is neither a folder here nor can it be fetched: {error}") from error
+
+
+def _trained_on(args: FinenerArguments) -> FinenerForTokenClassification:
+    """A pre-trained model that pre-training goes on with."""
+    if args.encoder:
+        raise ArgumentError(
+            "pretrain makes a new model on encoder or goes on with model; both are set: leave one of them out"
+        )
+    model = _on_pretrained(args)
+    if model.conversion is not None:
+        raise ArgumentError(
+            f"model {args.model!r} has target types; pretrain goes on with a model as it was before fine-tuning"
+        )
+    if args.ontology and read_ontology(args.ontology, "ontology").to_dict() != model.config.ontology.to_dict():
+        raise ArgumentError(
+            f"ontology {args.ontology!r} has other types than model {args.model!r}, which keeps those that it was made with: "
+            "leave ontology out"
+        )
+    return model
 
 
 def freeze_parts(model: FinenerForTokenClassification, settings: TrainerSettings) -> None:

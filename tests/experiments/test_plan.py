@@ -48,7 +48,8 @@ def test_the_plan_has_every_transfer_by_every_system_and_seed(runs):
     }
     mapped = {run.transfer.partition("_")[0] for run in runs if run.mapping and run.phase == "finetune"}
     assert mapped == {"aida", "figer", "fewnerd", "politics", "crossner"}
-    from_tables = {"direct", "mapped", "several", "several_kept", "several_free", "mapped_free"}
+    freed = {"direct_freed", "mapped_freed", "several_freed"}
+    from_tables = {"direct", "mapped", "several", "several_kept", "several_free", "mapped_free", *freed}
     assert {run.system for run in runs if run.mapping} == from_tables
     assert not any(n.startswith("politics") and "direct" in n for n in names)
     by_name = {run.name: run for run in runs}
@@ -61,6 +62,17 @@ def test_the_plan_has_every_transfer_by_every_system_and_seed(runs):
     assert by_name["figer_quarter-mpnet-several-1"].folds == by_name["figer-mpnet-several-1"].folds
     assert "figer_quarter-mpnet-several-2" not in names
     assert by_name["aida-mpnet-scratch-1"].source is None
+    assert by_name["fewnerd-mpnet-mapped_freed-2"].source.name == "yago-mpnet-figer_inside_freed-2"
+    assert not any("freed" in n and "minilm" in n for n in names)
+
+
+def test_a_freed_source_model_goes_on_from_the_one_that_it_is_named_after(runs):
+    by_name = {run.name: run for run in runs}
+    base, freed = (by_name[f"yago-mpnet-fewnerd_inside{end}-3"] for end in ("", "_freed"))
+    assert freed.source is base and freed.folds == base.folds and freed.source_test == base.source_test
+    assert (base.config["freeze"], freed.config["freeze"]) == ("encoder", "nothing")
+    assert freed.config["detection_share"] == base.config["detection_share"]
+    assert freed.config["encoder_dtype"] == base.config["encoder_dtype"] and "encoder" not in freed.config
 
 
 def test_systems_differ_in_what_their_names_say(runs):
@@ -94,7 +106,16 @@ def test_the_configs_have_no_unknown_key(runs, tmp_path):
         ((args, training),) = parse_arguments(["--config", str(path)])
         assert training.seed == run.seed
         assert args.phase == ("finetune" if run.phase == "finetune" else "pretrain")
-        is_mapped = run.system in ("mapped", "several", "several_kept", "mapped_free", "several_free")
+        from_table = (
+            "mapped",
+            "several",
+            "several_kept",
+            "mapped_free",
+            "several_free",
+            "mapped_freed",
+            "several_freed",
+        )
+        is_mapped = run.system in from_table
         assert (args.type_start == "mapping") == bool(args.mapping) == bool(run.mapping) == is_mapped
 
 

@@ -52,6 +52,21 @@ def test_a_source_model_that_is_not_there_is_trained_again_only_when_it_is_neede
     assert program.to_do([run], place) == [source, run]
 
 
+def test_a_source_model_that_goes_on_from_another_needs_it(tmp_path):
+    place = Place(tmp_path / "work", tmp_path / "results")
+    base = a_run(transfer="yago", system="s", phase="source")
+    freed = a_run(transfer="yago", system="s_freed", phase="source", source=base)
+    run, other = a_run(source=freed), a_run(transfer="other")
+    assert program.to_do([run], place) == [base, freed, run]
+    assert program.stages([run, other, freed, base]) == [[other, base], [freed], [run]]
+    for done in (base, freed):
+        finish(done, place)
+    leave_model(freed, place)
+    assert program.to_do([run], place) == [run], "what the freed one started from is not missed"
+    program.key_file(freed, place).unlink()
+    assert program.to_do([run, freed, base], place) == [run, freed, base]
+
+
 def test_the_estimate_is_that_of_another_seed_where_there_is_one(tmp_path):
     place = Place(tmp_path, tmp_path)
     run = a_run(config={"num_train_epochs": 10})
@@ -84,11 +99,11 @@ def test_a_source_model_that_is_trained_again_has_no_key_until_it_is_whole(tmp_p
         raise KeyboardInterrupt
 
     monkeypatch.setattr(program, "execute", stop)
-    for train in (program.work, lambda run, place: program.train_source(a_run(source=run), place)):
+    for train in (program.work, lambda run, place: program.train_sources(a_run(source=run), place)):
         with pytest.raises(KeyboardInterrupt):
             train(source, place)
-        assert not program.has_model(source, place)
-        program.key_file(source, place).write_text(source.key, encoding="utf-8")
+        assert not program.key_file(source, place).exists()
+        program.key_file(source, place).write_text("of another config", encoding="utf-8")
 
 
 def test_two_programs_at_one_place_are_refused(tmp_path):

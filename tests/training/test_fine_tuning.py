@@ -255,6 +255,22 @@ def test_what_can_not_work_ends_the_run_before_it_trains(given, options, message
     assert not (given / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--encoder", "encoder"), r"new model on encoder or goes on with model; both are set: leave one of them out"),
+        (("--model", "tuned"), r"model 'tuned' has target types; pretrain goes on with a model as it was before"),
+        (("--ontology", "tgt.json"), r"ontology 'tgt\.json' has other types than model 'given', which keeps those"),
+        (("--knobs", "{lstm_layers: 2}"), r"knobs \['lstm_layers'\] were fixed by pre-training"),
+    ],
+)
+def test_pre_training_can_not_change_the_model_that_it_goes_on_with(given, options, message):
+    go_on = {**PRETRAIN, "knobs": {}}
+    write_config(given, phases=["pretrain"], encoder=None, ontology=None, model="given", pretrain=go_on)
+    says(message, *options)
+    assert not (given / "out").exists()
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_records(given, monkeypatch):
     original = train_finener.build_model
 

@@ -203,6 +203,20 @@ def test_fine_tuning_alone_starts_from_the_model_that_is_named(finished, workpla
     assert results_of(final)["encoder"] == "encoder"
 
 
+def test_pre_training_goes_on_with_the_model_that_is_named(given):
+    go_on = {**PRETRAIN, "knobs": {}, "freeze": "nothing", "encoder_learning_rate": 1e-4, "num_train_epochs": 1}
+    write_config(given, phases=["pretrain"], encoder=None, ontology=None, model="given", pretrain=go_on)
+    before, folder = weights(given / "given"), given / "out" / "pretrained"
+    run("--learning_rate", "0", "--encoder_learning_rate", "0")
+    assert differing(weights(folder), before) == []  # it starts there, also its types
+    printed = run()
+    changed = differing(weights(folder), before)
+    assert {name.partition(".")[0] for name in changed} >= {"encoder", "tagger", "type_head"}
+    results = results_of(folder)
+    assert [phase["phase"] for phase in results["earlier"]] == ["pretrain"] and results["encoder"] == "encoder"
+    assert "mentions train" in printed
+
+
 def test_training_without_dev_data_keeps_the_last_weights(workplace):
     config = {**COMMON, "pretrain": PRETRAIN, "dev_data": [], "load_best_model_at_end": False, "num_train_epochs": 1}
     write_config(workplace, yaml.safe_dump(config) + "eval_strategy: no\n")
