@@ -46,7 +46,7 @@ INTRODUCTION = """# Results of the experiments
 Made of `results/experiments/` by `make results`; [experiments.md](experiments.md) tells how they were run. Figures are F1 in [0, 1], for
 gold mentions strict accuracy where they say strict; the mean of the types is over those in gold, end to end where mentions were predicted;
 all folds of a run are pooled; mean ± standard deviation over the seeds. *Chosen* marks the fine-tuned system with the best (span, type)
-pairs on dev, never on test. Types are cut at a threshold that dev chose for (span, type) pairs; strict F1 end to end has one of its own.
+pairs on dev, never on test; *over Direct* compares with Direct from the same source model. Types are cut at a threshold that dev chose for (span, type) pairs; strict F1 end to end has one of its own.
 Differences are of the seeds' pooled counts, their 95 % intervals a paired bootstrap over documents (sentences where a corpus tells none;
 CrossNER's domains are four documents, so its intervals are crude)."""
 
@@ -91,12 +91,12 @@ def by_transfer(results: Iterable[Result]) -> dict[str, dict[str, dict[str, list
 
 
 def chosen(cells: Transfers, transfer: str, encoder: str) -> str | None:
-    """The fine-tuned system with the best mean pair F1 on dev, among those of every seed; CrossNER's is chosen on politics."""
+    """The fine-tuned system with the best mean pair F1 on dev, among those of several seeds; CrossNER's is chosen on politics."""
     judge = "politics" if transfer == "crossner" else transfer
     own, dev = cells.get(judge, {}).get(encoder, {}), {}
-    own = {system: results for system, results in own.items() if system not in ("direct", "scratch")}
+    own = {system: results for system, results in own.items() if not is_baseline(system)}
     for system, results in own.items():
-        if system not in cells[transfer].get(encoder, {}) or len(results) < max(map(len, own.values())):
+        if system not in cells[transfer].get(encoder, {}) or len(results) < min(2, max(map(len, own.values()))):
             continue
         folds = [fold for result in results for fold in result["folds"]]
         if judge == "politics":
@@ -104,6 +104,17 @@ def chosen(cells: Transfers, transfer: str, encoder: str) -> str | None:
         elif all("dev_f1" in fold for fold in folds):
             dev[system] = statistics.fmean(fold["dev_f1"]["pairs"] for fold in folds)
     return max(dev, key=dev.__getitem__) if dev else None
+
+
+def is_baseline(system: str) -> bool:
+    """Whether a system is not fine-tuned."""
+    return system.startswith("direct") or system == "scratch"
+
+
+def direct_of(system: str | None, cells: Cells) -> str:
+    """Direct with the source model that a system was fine-tuned from."""
+    freed = "direct_freed"
+    return freed if system and system.endswith("_freed") and freed in cells else "direct"
 
 
 def difference(system: Sequence[Result], baseline: Sequence[Result], measure: str) -> dict[str, float] | None:
@@ -185,7 +196,8 @@ def direct_line(results: Sequence[Result]) -> str:
 
 def differences_table(cells: Cells, best: str | None) -> str:
     """The chosen system against Direct and scratch, and soft against plain."""
-    wanted = [(best, "direct", "pair_f1"), (best, "direct", "typed_f1"), (best, "scratch", "pair_f1")]
+    direct = direct_of(best, cells)
+    wanted = [(best, direct, "pair_f1"), (best, direct, "typed_f1"), (best, "scratch", "pair_f1")]
     rows = []
     for system, baseline, measure in [*wanted, *SOFT_AGAINST_PLAIN]:
         if system in cells and baseline in cells and (found := difference(cells[system], cells[baseline], measure)):
@@ -197,7 +209,7 @@ def differences_table(cells: Cells, best: str | None) -> str:
             interval = f"{found['low']:+.3f} to {found['high']:+.3f}"
             ratio = f"{means[0] / means[1]:.2f}" if means[1] else ""
             rows.append([f"{system} − {baseline}", MEASURES[measure], f"{found['difference']:+.3f}", interval, ratio])
-    for baseline in ("direct", "scratch"):
+    for baseline in (direct, "scratch"):
         if best in cells and baseline in cells and has_named_folds(cells):
             found = difference_of_means(cells[best], cells[baseline])
             interval = f"{found['low']:+.3f} to {found['high']:+.3f}"
@@ -286,8 +298,8 @@ def best_table(cells: Transfers) -> str:
     for (transfer, encoder), system in best_systems(cells).items():
         own = cells[transfer][encoder]
         ratio = ""
-        if "direct" in own:
-            means = [statistics.fmean(r["scores"]["pair_f1"] for r in own[name]) for name in (system, "direct")]
+        if (direct := direct_of(system, own)) in own:
+            means = [statistics.fmean(r["scores"]["pair_f1"] for r in own[name]) for name in (system, direct)]
             ratio = f"{means[0] / means[1]:.2f}"
         rows.append([TITLES[transfer], encoder, system, *(mean_of(own[system], m) for m in measures), ratio])
     header = ["target", "encoder", "system", *(MEASURES[m] for m in measures), "pairs, over Direct"]
@@ -334,7 +346,7 @@ def transfer_section(transfer: str, encoder: str, cells: Transfers, sources: Map
     if transfer == "yago":
         parts += [corpora_line(system, own) for system, own in systems.items()]
     else:
-        trained = {name: own for name, own in systems.items() if name != "direct"} or systems
+        trained = {name: own for name, own in systems.items() if not name.startswith("direct")} or systems
         parts.append(data_line(next(iter(trained.values()))))
     parts.append(scores_table(systems, best))
     if "direct" in systems:
