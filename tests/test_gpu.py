@@ -113,6 +113,7 @@ def test_fine_tuning_in_bf16_is_near_that_in_fp32(tokenizer, tmp_path):
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
 
 
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")  # torch's advice as it compiles
 def test_the_encoder_compiles_without_a_break_of_ours(tokenizer):
     model = tiny.tiny_model(tokenizer).cuda()
     batch = {k: v.cuda() for k, v in tiny.text_batch(model, tokenizer, *tiny.GOLD).items() if k != "word_shapes"}
