@@ -209,7 +209,7 @@ def rerun(run: Run, place: Place) -> bool:
     """Does a run again, and tells whether the predictions are the same.
 
     Results stay as they are. Of a run that starts from a source model which is not there, this is trained first, and kept. A source
-    run is done apart, so that its model stays too.
+    run is done apart, so that its model stays too; only one that goes on from another model is made anew in its place.
 
     Raises:
         ValueError: when there is no result to compare with.
@@ -229,7 +229,8 @@ def _rerun(run: Run, place: Place, before: Mapping[str, Any]) -> bool:
     elif not is_of_today(run, place):
         print(f"the code changed since {run.name} was made: expect other predictions")
     apart = replace(place, work=place.work / "rerun")
-    after = execute(run, place if run.source else apart)
+    is_freed = run.phase == "source" and run.source
+    after = make_source(run, place) if is_freed else execute(run, place if run.source else apart)
     same = before["predictions"] == after["predictions"]
     print(f"again:  {summary(after)}\nbefore: {summary(before)}\npredictions are {'the same' if same else 'DIFFERENT'}")
     return same

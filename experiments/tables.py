@@ -46,9 +46,10 @@ INTRODUCTION = """# Results of the experiments
 Made of `results/experiments/` by `make results`; [experiments.md](experiments.md) tells how they were run. Figures are F1 in [0, 1], for
 gold mentions strict accuracy where they say strict; the mean of the types is over those in gold, end to end where mentions were predicted;
 all folds of a run are pooled; mean ± standard deviation over the seeds. *Chosen* marks the fine-tuned system with the best (span, type)
-pairs on dev, never on test; *over Direct* compares with Direct from the same source model. Types are cut at a threshold that dev chose for (span, type) pairs; strict F1 end to end has one of its own.
-Differences are of the seeds' pooled counts, their 95 % intervals a paired bootstrap over documents (sentences where a corpus tells none;
-CrossNER's domains are four documents, so its intervals are crude)."""
+pairs on dev, never on test, among those of two seeds or more where there are some; *over Direct* compares with Direct from the same source
+model. Types are cut at a threshold that dev chose for (span, type) pairs; strict F1 end to end has one of its own. Differences are of the
+seeds' pooled counts, their 95 % intervals a paired bootstrap over documents (sentences where a corpus tells none; CrossNER's domains are
+four documents, so its intervals are crude)."""
 
 SCALING = """1k-WFB-g by *Direct* and by `several`, from source models that saw less: a quarter of the small Wikipedia dumps, all of
 these, and these with the 2,104 articles of WikiTableQuestions; with and without Re-DocRED. One seed."""

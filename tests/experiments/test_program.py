@@ -132,13 +132,26 @@ def test_rerun_tells_whether_the_predictions_are_the_same(tmp_path, monkeypatch,
     assert "DIFFERENT" in capsys.readouterr().out
 
 
+def test_a_source_model_that_goes_on_from_another_is_made_anew_in_its_place(tmp_path, monkeypatch):
+    place, base = Place(tmp_path, tmp_path), a_run(transfer="yago", phase="source")
+    freed = a_run(transfer="yago", system="s_freed", phase="source", source=base)
+    told = {"name": freed.name, "key": freed.key, "seconds": 1.0, "scores": {}, "predictions": "abc"}
+    place.result(freed).write_text(json.dumps(told), encoding="utf-8")
+    leave_model(base, place)
+    leave_model(freed, place)
+    seen = []
+    monkeypatch.setattr(program, "execute", lambda run, place, keep=False: seen.append((run, keep)) or told)
+    assert program.rerun(freed, place) and seen == [(freed, True)]
+    assert program.has_model(freed, place)
+
+
 def test_what_is_asked_for_is_done_also_with_seeds_that_the_plan_does_not_name(monkeypatch):
     seen = {}
     monkeypatch.setattr(program, "prepare", lambda *args: corpora())
     monkeypatch.setattr(program, "plan_table", lambda runs, *args: "")
     monkeypatch.setattr(program, "do", lambda runs, *args: seen.update(done=runs) or [])
     monkeypatch.setattr(program, "to_do", lambda runs, *args: runs)
-    assert program.main(["--data", "x", "--only", "aida-minilm-soft-*", "--seeds", "1", "7"]) == 0
-    assert [run.name for run in seen["done"]] == ["aida-minilm-soft-1", "aida-minilm-soft-7"]
+    assert program.main(["--data", "x", "--only", "aida-mpnet-several-*", "--seeds", "1", "7"]) == 0
+    assert [run.name for run in seen["done"]] == ["aida-mpnet-several-1", "aida-mpnet-several-7"]
     with pytest.raises(ValueError, match="no such transfer or run"):
         program.main(["--data", "x", "--only", "nothing"])
