@@ -19,8 +19,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -30,6 +32,7 @@ from finener.data_scripts.silver.dumps import Page, read_dump
 from finener.paths import ROOT
 
 _LINK = re.compile(r"\[\[([^\[\]|:#]+)\]\]")
+_WORD = re.compile(r"\w+")
 _STAGE = re.compile(r"^(\w+) +[\d,]+ tasks, ([\d,]+) s$", re.MULTILINE)
 _PACKAGES = ("datatrove", "pyarrow", "sentencex", "inflect", "defusedxml")
 
@@ -146,6 +149,27 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def machine_speedup(workers: int, seconds: float = 3.0, runs: int = 5) -> float:
+    """How many times the work of one process so many do that share nothing, the median of runs: more can't be asked of the builder."""
+    context = get_context("spawn")
+    with context.Pool(workers) as pool:
+        pool.map(_count_words, [0.1] * workers, chunksize=1)  # all have started
+        gains = []
+        for _ in range(runs):
+            alone = pool.apply(_count_words, (seconds,))
+            gains.append(sum(pool.map(_count_words, [seconds] * workers, chunksize=1)) / alone)
+    return statistics.median(gains)
+
+
+def _count_words(seconds: float) -> int:
+    """How often a process can count a text's words in so many seconds."""
+    text, rounds, end = "It has some words, which link to others. " * 50, 0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        Counter(match[0] for match in _WORD.finditer(text))
+        rounds += 1
+    return rounds
+
+
 def report(runs: dict[Way, list[Run]], megabytes: float) -> dict[str, object]:
     """What the runs of each way tell. A speedup is over the fewest workers of the same executor."""
     medians = {way: statistics.median(run.seconds for run in of_way) for way, of_way in runs.items()}
@@ -194,6 +218,7 @@ def main() -> None:
         "megabytes_of_wikitext": round(megabytes, 1),
         "wikitext_of_a_packed_byte": round(excerpt / args.dump.stat().st_size, 2),
         "cores": os.cpu_count(),
+        "machine_speedup": {str(n): round(machine_speedup(n), 2) for n in args.workers if n > 1},
         "python": platform.python_version(),
         "versions": {name: version(name) for name in (*_PACKAGES, *(e for e in args.executors if e != "local"))},
         **report(runs, megabytes),

@@ -83,8 +83,9 @@ def training_speed_table(name: str, results: dict) -> str:
 
 def silver_table(*results: dict) -> str:
     """The silver builder's speed by executor and workers, of each file that there is."""
-    rows = []
+    rows, machine = [], {}
     for told in results:
+        machine |= told.get("machine_speedup", {})
         for way, seconds in told["median_seconds"].items():
             executor, workers = ["local processes", way] if way.isdigit() else way.title().split()
             speed, gain = told["megabytes_per_second_per_core"][way], told["speedup"][way]
@@ -92,7 +93,8 @@ def silver_table(*results: dict) -> str:
             size = f"{told['megabytes_of_wikitext']:.0f} MB"
             rows.append([executor, workers, size, f"{seconds:.0f} s", f"{speed:.2f} MB", f"{gain:.2f} ×", stages])
     header = ["", "workers", "wikitext", "time", "a second and core", "of one worker's speed", "seconds of the stages"]
-    return f"\n{table(header, rows)}\n"
+    alone = [f"{n} processes that share nothing do {gain:.2f} × the work of one there." for n, gain in machine.items()]
+    return "\n\n".join([f"\n{table(header, rows)}", *alone]) + "\n"
 
 
 def _by_size(told: Mapping[tuple[str, int], str], of: str) -> str:
