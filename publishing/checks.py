@@ -29,15 +29,21 @@ json.dumps(ner(text), default=float)
 """
 
 LOAD_DATASET = """
-import os, sys
+import os, sys, traceback
 from datasets import load_dataset
-folder = sys.argv[1]
-splits = load_dataset(folder, streaming=True)
-for name, split in splits.items():
-    record = next(iter(split), None)
-    if record is None or not {"id", "text"} <= record.keys():
-        sys.exit(f"split {name!r} has no record with id and text; its first is {str(record)[:80]}")
-os._exit(0)  # threads that still read ahead would abort an interpreter that ends
+status = 1
+try:
+    for name, split in load_dataset(sys.argv[1], streaming=True).items():
+        record = next(iter(split), None)
+        if record is None or not {"id", "text"} <= record.keys():
+            sys.exit(f"split {name!r} has no record with id and text; its first is {str(record)[:80]}")
+    status = 0
+except SystemExit as fault:
+    print(fault, file=sys.stderr)
+except Exception:
+    traceback.print_exc()
+sys.stderr.flush()
+os._exit(status)  # threads that still read ahead would abort an interpreter that ends
 """
 
 
