@@ -89,8 +89,8 @@ def freed_sources(
     spec, freed = plan["freed"], {}
     for (encoder, name, seed), source in sources.items():
         if name in spec["sources"] and seed in seeds_of(spec, encoder, seeds):
-            share = plan["sources"][name].get("settings", {})
-            config = merge(read_yaml("freed"), dtype_of(plan, encoder), share)
+            own = plan["sources"][name].get("settings", {})
+            config = merge(read_yaml("freed"), dtype_of(plan, encoder), own)
             run = replace(source, system=f"{name}_freed", config=config, source=source)
             freed[encoder, run.system, seed] = run
     return freed

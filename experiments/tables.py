@@ -390,17 +390,20 @@ def experiments_page(results: Sequence[Result]) -> str:
 
 
 def experiments_table(results: Sequence[Result]) -> str:
-    """The README's table: pair F1 of Direct, of training from scratch and of the chosen system, and what the last finds and types."""
+    """The README's table: pair F1 of Direct, of training from scratch and of the chosen system, and what the last finds and types.
+
+    Direct is that of the source model which the chosen system was fine-tuned from.
+    """
     check_versions(results)
     cells, rows = by_transfer(results), []
     for (transfer, encoder), best in best_systems(cells).items():
         systems = cells[transfer][encoder]
-        pairs = [mean_of(systems[s], "pair_f1") if s in systems else "–" for s in ("direct", "scratch", best)]
+        pairs = [mean_of(systems[s], "pair_f1") if s in systems else "–" for s in (direct_of(best, systems), "scratch", best)]
         shown = (mean_of(systems[best], m) for m in ("mention_f1", "given_micro_f1"))
         rows.append([TITLES[transfer], ENCODERS.get(encoder, encoder).partition(",")[0], *pairs, *shown])
     header = ["", "encoder", "Direct", "from scratch", "fine-tuned", "its detection", "its types of gold mentions"]
     return (
-        "F1 over (span, type) pairs, mean ± standard deviation over the seeds ([all systems and measures](docs/results.md); "
+        "F1 over (span, type) pairs, *Direct* and fine-tuned from one source model, mean ± standard deviation over the seeds ([all systems and measures](docs/results.md); "
         "`make experiments` runs them again, in hours: [how](docs/experiments.md)):\n\n"
         f"{table(header, rows)}"
     )

@@ -12,6 +12,7 @@ from finener.experiments.run import Place, code_hash, write_config
 from transfers import a_run, corpora, record
 
 PLAN = program.read_yaml("plan")
+MAPPED = {"mapped", "several", "several_kept", "mapped_free", "several_free", "mapped_freed", "several_freed"}  # fine-tuned
 
 
 def test_a_source_model_may_not_train_on_what_it_is_tested_on():
@@ -47,9 +48,7 @@ def test_the_plan_has_every_transfer_by_every_system_and_seed(runs):
     }
     mapped = {run.transfer.partition("_")[0] for run in runs if run.mapping and run.phase == "finetune"}
     assert mapped == {"aida", "figer", "fewnerd", "politics", "crossner"}
-    freed = {"direct_freed", "mapped_freed", "several_freed"}
-    from_tables = {"direct", "mapped", "several", "several_kept", "several_free", "mapped_free", *freed}
-    assert {run.system for run in runs if run.mapping} == from_tables
+    assert {run.system for run in runs if run.mapping} == {"direct", "direct_freed", *MAPPED}
     assert not any(n.startswith("politics") and "direct" in n for n in names)
     by_name = {run.name: run for run in runs}
     assert "figer-mpnet-soft-1" in names and "figer-mpnet-soft-2" not in names
@@ -106,16 +105,7 @@ def test_the_configs_have_no_unknown_key(runs, tmp_path):
         ((args, training),) = parse_arguments(["--config", str(path)])
         assert training.seed == run.seed
         assert args.phase == ("finetune" if run.phase == "finetune" else "pretrain")
-        from_table = (
-            "mapped",
-            "several",
-            "several_kept",
-            "mapped_free",
-            "several_free",
-            "mapped_freed",
-            "several_freed",
-        )
-        is_mapped = run.system in from_table
+        is_mapped = run.system in MAPPED
         assert (args.type_start == "mapping") == bool(args.mapping) == bool(run.mapping) == is_mapped
 
 
