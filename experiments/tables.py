@@ -398,12 +398,15 @@ def experiments_table(results: Sequence[Result]) -> str:
     cells, rows = by_transfer(results), []
     for (transfer, encoder), best in best_systems(cells).items():
         systems = cells[transfer][encoder]
-        pairs = [mean_of(systems[s], "pair_f1") if s in systems else "–" for s in (direct_of(best, systems), "scratch", best)]
+        pairs = [
+            mean_of(systems[s], "pair_f1") if s in systems else "–" for s in (direct_of(best, systems), "scratch", best)
+        ]
         shown = (mean_of(systems[best], m) for m in ("mention_f1", "given_micro_f1"))
         rows.append([TITLES[transfer], ENCODERS.get(encoder, encoder).partition(",")[0], *pairs, *shown])
     header = ["", "encoder", "Direct", "from scratch", "fine-tuned", "its detection", "its types of gold mentions"]
     return (
-        "F1 over (span, type) pairs, *Direct* and fine-tuned from one source model, mean ± standard deviation over the seeds ([all systems and measures](docs/results.md); "
+        "F1 over (span, type) pairs, *Direct* and fine-tuned from one source model, mean ± standard deviation over the seeds "
+        "([all systems and measures](docs/results.md); "
         "`make experiments` runs them again, in hours: [how](docs/experiments.md)):\n\n"
         f"{table(header, rows)}"
     )

@@ -12,7 +12,15 @@ from finener.experiments.run import Place, code_hash, write_config
 from transfers import a_run, corpora, record
 
 PLAN = program.read_yaml("plan")
-MAPPED = {"mapped", "several", "several_kept", "mapped_free", "several_free", "mapped_freed", "several_freed"}  # fine-tuned
+MAPPED = {
+    "mapped",
+    "several",
+    "several_kept",
+    "mapped_free",
+    "several_free",
+    "mapped_freed",
+    "several_freed",
+}  # fine-tuned
 
 
 def test_a_source_model_may_not_train_on_what_it_is_tested_on():
