@@ -82,10 +82,11 @@ base-encoder: .venv/installed
 	$(BIN)/python scripts/base_encoder.py
 
 # The speed of a model beside its encoder's, docs/performance.md; minutes. MODEL: one before fine-tuning, by default the quickstart's.
+# The texts are those of the sample and of Wikipedia: short sentences and long ones.
 MODEL ?= outputs/quickstart_pretrained
-bench: .venv/installed
+bench: $(SILVER)
 	test -f $(MODEL)/config.json || $(MAKE) quickstart
-	$(BIN)/python benchmarks/inference_speed.py --model $(MODEL)
+	$(BIN)/python benchmarks/inference_speed.py --model $(MODEL) --texts examples/aida_sample $(dir $(SILVER))
 	$(MAKE) bench-peers
 
 # Beside SpanMarker, GLiNER, spaCy and typed CRFs, each in an environment that is made once below outputs/bench; a quarter of an hour.

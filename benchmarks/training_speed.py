@@ -1,10 +1,10 @@
 """How many sentences a second a model is trained on, and in how much memory: the GPU's where there is one, else the process's.
 
-Ways to train: with a frozen encoder whose states are stored, with a frozen encoder that reads every sentence anew, with a free one, and
-with a free one whose states are computed again for the gradient; each with every number of types. Types that the shipped ontology lacks are
-added below its leaves. Each run is a fresh process, and runs of the ways take turns; a way's figure is its median step. What steps multiply
-and add is counted in a run of its own, for counting takes memory. Without a GPU, time is the processor's on one thread. Writes
-results/bench_training_DEVICE.json.
+Ways to train: with a frozen encoder whose states are stored, with a frozen encoder that reads every sentence anew, with a free one, with
+a free one in bfloat16, and with one whose states are computed again for the gradient; each with every number of types. Types that the
+shipped ontology lacks are added below its leaves. Each run is a fresh process, and runs of the ways take turns; a way's figure is its
+median step. What steps multiply and add is counted in a run of its own, for counting takes memory. Without a GPU, time is the processor's
+on one thread. Writes results/bench_training_DEVICE.json.
 
 Usage: python benchmarks/training_speed.py --encoder outputs/encoders/all-mpnet-base-v2 --records outputs/experiments/data/wikipedia
            [--types 8295 68423] [--ways stored frozen free] [--bf16] [--compile] [--batch_size 32] [--steps 40] [--runs 3]
@@ -46,6 +46,7 @@ WAYS = {
     "stored": {"freeze": "encoder", "cache_encoder_states": True},
     "frozen": {"freeze": "encoder", "cache_encoder_states": False},
     "free": {"freeze": "nothing"},
+    "bfloat16": {"freeze": "nothing", "encoder_dtype": "bfloat16"},
     "checkpointed": {"freeze": "nothing", "gradient_checkpointing": True},
 }
 KNOBS = {"mention_state": "lstm+encoder", "lstm_layers": 1, "lstm_hidden_size": 128}
@@ -99,8 +100,9 @@ def train(
     steps: int,
 ) -> None:
     """A run of so many steps, which ``watcher`` watches."""
+    sizes = KNOBS | {"type_vector_size": size_of(encoder)["hidden_size"]}  # as of types that start at their names
     model = FinenerForTokenClassification.from_encoder(
-        encoder, ontology, start="random", encoder_layers=[-1, args.layer], **KNOBS
+        encoder, ontology, start="random", encoder_layers=[-1, args.layer], **sizes
     )
     if args.compile:
         model.encoder.compile(dynamic=True)

@@ -255,7 +255,7 @@ def written_pages(root: Path) -> dict[Path, str]:
         ("bench_memory", "performance", "results:memory", memory_table),
         *(
             (name, "performance", name.replace("bench_", "results:"), partial(training_speed_table, name))
-            for name in ("bench_training_gpu", "bench_training_cpu")
+            for name in ("bench_training_gpu", "bench_training_cpu", "bench_training_cpu_base")
         ),
     ):
         path, shown = root / "results" / f"{name}.json", root / "docs" / f"{page}.md"

@@ -9,7 +9,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -56,10 +56,10 @@ def run_stages(plan: Plan, cluster: Cluster, progress: bool) -> None:
         return
     logger.disable("datatrove")  # its tasks' logs lie in work/logs
     try:
-        with _ray(cluster) if cluster.executor == "ray" else contextlib.nullcontext():
+        with _ray(cluster) if cluster.executor == "ray" else _pool(cluster.workers) as pool:
             for kind in stages.STAGES:
                 stage, start = kind(plan), time.perf_counter()
-                _executor(stage, cluster, progress).run()
+                _executor(stage, cluster, pool, progress).run()
                 if progress and (cluster.executor == "ray" or not sys.stderr.isatty()):  # where there is no bar
                     seconds = time.perf_counter() - start
                     print(f"{stage.name:8} {stage.tasks:,} tasks, {seconds:,.0f} s", file=sys.stderr)
@@ -67,19 +67,41 @@ def run_stages(plan: Plan, cluster: Cluster, progress: bool) -> None:
         logger.enable("datatrove")
 
 
-def _executor(stage: stages.Stage, cluster: Cluster, progress: bool) -> PipelineExecutor:
+def _executor(
+    stage: stages.Stage, cluster: Cluster, pool: ProcessPoolExecutor | None, progress: bool
+) -> PipelineExecutor:
     options = {"pipeline": [stage], "tasks": stage.tasks, "logging_dir": str(stage.plan.work / "logs" / stage.name)}
     if cluster.executor == "ray":
         return _RayExecutor(**options, workers=cluster.workers, mem_per_cpu_gb=cluster.mem_per_cpu_gb)
-    return _LocalExecutor(**options, workers=cluster.workers, progress=progress)
+    return _LocalExecutor(**options, workers=cluster.workers, pool=pool, progress=progress)
+
+
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Processes that all stages share, so that each reads the tables once; None for a single worker, which is this process."""
+    if workers < 2:
+        yield None
+        return
+    context = get_context("forkserver")
+    # Imported once, not for seconds by every worker.
+    context.set_forkserver_preload([stages.__name__, "inflect"])
+    pool = ProcessPoolExecutor(workers, context, initializer=end_with_parent)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class _LocalExecutor(LocalPipelineExecutor):
     """datatrove's local executor, on a pool that notices when a worker dies (the original waits for it for ever)."""
 
-    def __init__(self, *args: Any, progress: bool, **kwargs: Any):
+    def __init__(self, *args: Any, pool: ProcessPoolExecutor | None, progress: bool, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.progress = progress
+        self.pool, self.progress = pool, progress
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker gets of it: all but the pool."""
+        return {**vars(self), "pool": None}
 
     def run(self) -> None:
         """Runs the tasks that are not finished."""
@@ -88,17 +110,13 @@ class _LocalExecutor(LocalPipelineExecutor):
         bar = tqdm(total=self.tasks, desc=f"{stage.name:8}", unit=" tasks", disable=None if self.progress else True)
         bar.update(self.tasks - len(ranks))
         with bar:
-            if self.workers < 2:
+            if self.pool is None:
                 for rank in ranks:
                     _run_quietly(self, rank)
                     bar.update()
                 return
-            context = get_context("forkserver")
-            # Imported once, not for seconds by every worker.
-            context.set_forkserver_preload([stages.__name__, "inflect"])
-            pool = ProcessPoolExecutor(max(1, min(self.workers, len(ranks))), context, initializer=end_with_parent)
             try:
-                for task in as_completed([pool.submit(_run_quietly, self, rank) for rank in ranks]):
+                for task in as_completed([self.pool.submit(_run_quietly, self, rank) for rank in ranks]):
                     task.result()
                     bar.update()
             except BrokenProcessPool:
@@ -106,8 +124,6 @@ class _LocalExecutor(LocalPipelineExecutor):
                     f"a worker died in the stage {stage.name!r}: it was killed, or the machine had no memory left for it. Start the "
                     "same command again (with fewer --workers): finished tasks are kept"
                 ) from None
-            finally:
-                pool.shutdown(cancel_futures=True)
 
 
 def _run_quietly(executor: PipelineExecutor, rank: int) -> None:
@@ -143,7 +159,7 @@ class _RayExecutor(RayPipelineExecutor):
 
 
 @contextlib.contextmanager
-def _ray(cluster: Cluster) -> Iterable[None]:
+def _ray(cluster: Cluster) -> Iterator[None]:
     """A Ray cluster: the one that is there, or one on this machine for as long as it is needed."""
     import ray
 
