@@ -405,7 +405,9 @@ def experiments_table(results: Sequence[Result]) -> str:
         rows.append([TITLES[transfer], ENCODERS.get(encoder, encoder).partition(",")[0], *pairs, *shown])
     header = ["", "encoder", "Direct", "from scratch", "fine-tuned", "its detection", "its types of gold mentions"]
     return (
-        "F1 over (span, type) pairs, *Direct* and fine-tuned from one source model, mean ± standard deviation over the seeds "
+        "F1 over (span, type) pairs, mean ± standard deviation over two or three seeds; without a ±, of one. *Direct* is a source model "
+        "with a table of types, *from scratch* has no source model, *fine-tuned* is the system that dev chose, with its F1 of spans and "
+        "of types where gold spans are given "
         "([all systems and measures](docs/results.md); "
         "`make experiments` runs them again, in hours: [how](docs/experiments.md)):\n\n"
         f"{table(header, rows)}"

@@ -48,7 +48,8 @@ def quickstart_table(results: dict) -> str:
         f"[results/quickstart.json](results/quickstart.json)):\n\n| system | measure | P | R | F1 |\n|---|---|---|---|---|\n{rows}\n\n"
         "*Direct* is the baseline without fine-tuning: YAGO predictions through a mapping table that reaches "
         f"{reach['gold_types']:.0%} of the types in the test part, its threshold tuned on dev. "
-        f"Fine-tuning saw {support['mentions']} typed mentions of {support['seen_1']} types, ancestors included."
+        f"Fine-tuning saw {support['mentions']} typed mentions of {support['seen_1']} types, ancestors included. "
+        "[Metrics](docs/metrics.md#measures) tells what each measure counts."
     )
 
 
@@ -248,7 +249,7 @@ def written_pages(root: Path) -> dict[Path, str]:
         ("stock", "export", "results:stock", stock_table),
         *(
             (name, "performance", name.replace("bench_", "results:"), partial(inference_tables, name))
-            for name in ("bench_inference", "bench_inference_base")
+            for name in ("bench_inference", "bench_inference_128", "bench_inference_base")
         ),
         ("bench_peers", "performance", "results:peers", peer_tables),
         ("bench_ontologies", "performance", "results:ontologies", ontologies_table),
