@@ -17,6 +17,7 @@ from finener.ontology_finener import Ontology
 
 BY = ("global", "level", "type")
 CANDIDATES = tuple(i / 20 for i in range(20))
+LEAST_MENTIONS = 20  # gold ones of a type that gets a threshold of its own
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,7 @@ def _at_least(most: Tensor, counted: Tensor) -> Tensor:
     return histogram.flip(0).cumsum(0).flip(0)[1:]
 
 
-def tune(dev: DevScores, ontology: Ontology, by: str, measure: str = "pairs", least: int = 20) -> Threshold:
+def tune(dev: DevScores, ontology: Ontology, by: str, measure: str = "pairs", least: int = LEAST_MENTIONS) -> Threshold:
     """The thresholds with the best F1 on dev; of equal ones the lowest, and a level or a type leaves its elders' only to gain.
 
     Args:
@@ -269,7 +270,7 @@ def tune(dev: DevScores, ontology: Ontology, by: str, measure: str = "pairs", le
     return threshold
 
 
-def _tuned(dev: DevScores, ontology: Ontology, measure: str, least: int = 20) -> Iterator[Threshold]:
+def _tuned(dev: DevScores, ontology: Ontology, measure: str, least: int = LEAST_MENTIONS) -> Iterator[Threshold]:
     """What :func:`tune` finds for each of BY in turn: each kind starts from the one before."""
     search = _Search(dev, ontology, measure)
     default = search.improve(range(len(ontology)))

@@ -58,7 +58,7 @@ def test_types_are_calibrated_where_the_mention_is_right(target):
     assert calibration(types)["items"] == 3
     mentions = scored_mentions([pair])
     assert sorted(zip(mentions.scores, mentions.right, strict=True)) == [(0.3, False), (0.8, True), (0.99, True)]
-    assert mentions.gold == 3
+    assert mentions.gold == 3 and mentions.is_comparable.all()
 
 
 def test_a_sweep_goes_by_twentieths_up_to_nearly_one():

@@ -90,6 +90,7 @@ def test_the_decay_written_as_a_file_scores_the_same(tmp_path, target):
         ("w.json", "[]", "found 0 × 0"),
         ("w.json", "[5, 6, 7]", "found 3 × 0"),
         ("w.json", '[[1, 0, 0], [0, 1, 0], [0, "x", 1]]', "row 2, column 1: expected a credit in [0, 1], found 'x'"),
+        ("w.json", "[[1, null, 0], [0, 1, 0], [0, 0, 1]]", "row 0, column 1: expected a credit in [0, 1], found None"),
         ("w.json", "[[1, 0, 0], [0, 0, 0], [0, 0, 1]]", "the row of 'a.b' is zero"),
         ("w.csv", "", "expected a .tsv, .json or .npy file"),
         ("w.npy", "no numbers", "not a .npy file of numbers"),

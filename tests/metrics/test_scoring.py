@@ -17,7 +17,7 @@ from finener.metrics.breakdown import (
     type_counts,
 )
 from finener.metrics.counting import COUNTS, count_end_to_end, count_typing, no_counts, training_counts
-from finener.metrics.intervals import bootstrap, bootstrap_parts, paired_bootstrap
+from finener.metrics.intervals import _interval, bootstrap, bootstrap_parts, paired_bootstrap
 from finener.metrics.pairing import PairingError, pair_records
 from finener.metrics.scoring import Options, judge, record_counts, score
 from finener.ontology_finener import EntityType, Ontology
@@ -113,6 +113,10 @@ def detection_counts(rows):
     """Rows of (gold, predicted, hit) as counts."""
     names = ("mention_gold", "mention_predicted", "mention_hit")
     return np.array([[(no_counts() | dict(zip(names, row, strict=True)))[n] for n in COUNTS] for row in rows])
+
+
+def test_an_interval_leaves_out_as_many_values_below_as_above():
+    assert _interval(np.arange(101.0), 0.9) == pytest.approx((5.0, 95.0))
 
 
 def test_the_bootstrap_equals_drawing_units_one_by_one():

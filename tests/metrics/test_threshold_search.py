@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from finener.metrics.thresholds import CANDIDATES, MEASURES, DevScores, pair_f1, strict_f1, tune
+from finener.metrics.thresholds import CANDIDATES, MEASURES, DevScores, calibrate, pair_f1, strict_f1, tune
 
 import dense_decoding as dense
 
@@ -94,3 +94,17 @@ def test_one_mention_and_no_mention_have_thresholds():
         part = dev.of_documents(documents)
         assert len(part.scores) == mentions
         assert tune(part, ontology, "type", least=1) == tune_by_trying(part, ontology, "type", "pairs", 1)
+
+
+def test_a_type_with_twenty_gold_mentions_has_a_threshold_of_its_own():
+    ontology = dense.random_dag(10, 5)
+    dev = random_dev(ontology, 5, False)
+    dev.gold[:, :2] = torch.arange(60)[:, None] < torch.tensor([19, 20])
+    assert ontology.ids[1] in (own := tune(dev, ontology, "type")["types"]) and ontology.ids[0] not in own
+
+
+def test_the_kind_of_threshold_is_the_one_that_holds_up_best_elsewhere():
+    for seed in range(3):
+        ontology = dense.random_dag(10, seed)
+        found = calibrate(random_dev(ontology, seed, False), ontology, 0.5)
+        assert found.held_out[found.by] == max(found.held_out.values()) > min(found.held_out.values())
