@@ -118,23 +118,18 @@ def test_the_commands_of_a_page_have_arguments_that_they_take(page, tmp_path, mo
 
 
 @pytest.mark.parametrize("page", [page for page in (*PAGES, *CORPUS_PAGES) if code_blocks(page, "python")])
-def test_the_names_that_the_python_of_a_page_imports_exist(page):
+def test_the_python_of_a_page_imports_what_exists_and_gives_arguments_that_are_taken(page):
     nodes = [node for code in code_blocks(page, "python") for node in ast.walk(ast.parse(code))]
+    own = {}
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "finener":
             home = importlib.import_module(node.module)
             assert [alias.name for alias in node.names if not hasattr(home, alias.name)] == []
-
-
-@pytest.mark.parametrize("page", [page for page in (*PAGES, *CORPUS_PAGES) if code_blocks(page, "python")])
-def test_what_the_python_of_a_page_calls_takes_the_arguments_that_it_names(page):
-    nodes = [node for code in code_blocks(page, "python") for node in ast.walk(ast.parse(code))]
-    own = {
-        alias.name: getattr(importlib.import_module(node.module), alias.name)
-        for node in nodes
-        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "finener"
-        for alias in node.names
-    }
+            own |= {alias.name: getattr(home, alias.name) for alias in node.names}
     for node in nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in own:
-            inspect.signature(own[node.func.id]).bind_partial(*node.args, **{k.arg: k for k in node.keywords if k.arg})
+            named = {keyword.arg: keyword for keyword in node.keywords if keyword.arg}
+            try:
+                inspect.signature(own[node.func.id]).bind_partial(*node.args, **named)
+            except TypeError as error:
+                pytest.fail(f"{ast.unparse(node)}: {error}")
